@@ -1,0 +1,1 @@
+"""Two-phase abdominal CT: open the pair, segment, fuse, correct."""

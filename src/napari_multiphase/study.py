@@ -1,0 +1,141 @@
+"""The pair as one thing: what was opened, how the phases relate, and what a model said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.volume import Grid, Phase, Volume
+
+
+@dataclass(frozen=True)
+class PhaseGuess:
+    """Which phase a scan shows. `confidence` in [0, 1]; `reason` in words ("aorta 479 HU, portal vein 110 HU")."""
+
+    phase: Phase
+    confidence: float
+    reason: str
+    measures_hu: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the fit report: how serious it is, and the sentence the user reads."""
+
+    level: Literal["good", "note", "warning", "bad"]
+    text: str
+
+
+@dataclass(frozen=True)
+class PhaseTransform:
+    """The map from points of the venous scan to points of the arterial one.
+
+    `venous_to_arterial_mm` is 4 x 4 on homogeneous LPS mm (x, y, z, 1): what resamples the arterial image onto the
+    venous grid. `method` is "identity" or "rigid". `quality` holds figures by name (JSON types).
+    """
+
+    venous_to_arterial_mm: NDArray[np.float64]
+    method: str = "identity"
+    quality: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def identity() -> PhaseTransform:
+        """Both scans lie in one frame of reference and nothing moved."""
+        return PhaseTransform(np.eye(4))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, read back by `from_dict`."""
+        matrix = np.asarray(self.venous_to_arterial_mm, float).tolist()
+        return {"venous_to_arterial_mm": matrix, "method": self.method, "quality": dict(self.quality)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> PhaseTransform:
+        """The transform that `to_dict` described."""
+        matrix = np.asarray(data["venous_to_arterial_mm"], float)
+        return PhaseTransform(matrix, data["method"], data["quality"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """One patient's scans by phase, at least one of them.
+
+    Attributes
+    ----------
+    id : short, stable for the same sources; results carry it, so they cannot land on another case.
+    volumes : the scans by phase, each on its own canonical grid.
+    guesses : why each scan was given its role; absent for a role the user chose.
+    transform : between the phases; None until registered, or with one phase only.
+    findings : the fit report, most serious first.
+    """
+
+    id: str
+    volumes: Mapping[Phase, Volume]
+    guesses: Mapping[Phase, PhaseGuess] = field(default_factory=dict)
+    transform: PhaseTransform | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases present, arterial first."""
+        return tuple(p for p in Phase if p in self.volumes)
+
+    @property
+    def fused_phase(self) -> Phase:
+        """The phase on whose grid the fused result lies: venous, or the only one there is."""
+        return Phase.VENOUS if Phase.VENOUS in self.volumes else self.phases[0]
+
+    def with_transform(self, transform: PhaseTransform) -> Study:
+        """The same study, registered."""
+        return replace(self, transform=transform)
+
+
+@dataclass(frozen=True)
+class TwoBest:
+    """The two most probable classes of every voxel: all that is kept for fusing.
+
+    Each array is (D, H, W) uint8. `first`, `second` are label ids; `p_first`, `p_second` their probabilities times 255.
+    What is dropped is at most the smaller of p_second and 1 - p_first - p_second per class.
+    """
+
+    first: NDArray[np.uint8]
+    second: NDArray[np.uint8]
+    p_first: NDArray[np.uint8]
+    p_second: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PhasePrediction:
+    """What a model says about one phase, on that phase's grid: labels and confidence (D, H, W) uint8, see `TwoBest`."""
+
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    two_best: TwoBest
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One run of a model over a study.
+
+    Attributes
+    ----------
+    study_id, model_name : which study, which model.
+    phases : the result of each phase.
+    fused_labels, fused_confidence : (D, H, W) uint8 on `fused_grid`.
+    phase_weight : weight of the arterial phase in the fused result, in [0, 1].
+    notes : what the user should know (one phase missing, rigid only, synthetic inputs), in sentences.
+    report : plan, times, memory, volumes: JSON types, the body of report.json.
+    """
+
+    study_id: str
+    model_name: str
+    phases: Mapping[Phase, PhasePrediction]
+    fused_labels: NDArray[np.uint8]
+    fused_confidence: NDArray[np.uint8]
+    fused_grid: Grid
+    phase_weight: float = 0.5
+    notes: tuple[str, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
