@@ -1,0 +1,6 @@
+"""The parametric two-phase abdomen: exact labels in both phases and a known motion between them."""
+
+from napari_multiphase.phantom.make import make_phantom
+from napari_multiphase.phantom.spec import PhantomSpec, PhantomStudy
+
+__all__ = ["PhantomSpec", "PhantomStudy", "make_phantom"]
