@@ -1,0 +1,1 @@
+"""Operations on images in memory: windows, resampling, components, body masks, fusing."""

@@ -1,0 +1,36 @@
+"""Connected components of label maps (connected-components-3d, Silversmith 2021)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+Connectivity = Literal[6, 18, 26]
+
+
+def components(mask: NDArray[Any], connectivity: Connectivity = 26) -> tuple[NDArray[np.uint32], int]:
+    """Number the connected parts of `mask` (D, H, W), or of every label in it, from 1; returns (parts, how many)."""
+    source = np.ascontiguousarray(mask).view(np.uint8) if mask.dtype == bool else np.ascontiguousarray(mask)
+    parts, count = cc3d.connected_components(source, connectivity=connectivity, return_N=True)
+    return parts.astype(np.uint32, copy=False), int(count)
+
+
+def largest_component(mask: NDArray[Any], connectivity: Connectivity = 26) -> NDArray[np.bool_]:
+    """The largest connected part of `mask` (D, H, W) as bool; all False for an empty mask."""
+    parts, count = components(np.asarray(mask) != 0, connectivity)
+    if count == 0:
+        return np.zeros(mask.shape, bool)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return parts == int(sizes.argmax())
+
+
+def remove_islands(labels: NDArray[Any], smallest_vox: int, connectivity: Connectivity = 26) -> NDArray[Any]:
+    """`labels` (D, H, W) without the connected parts of fewer than `smallest_vox` voxels; they become background."""
+    parts, count = components(labels, connectivity)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    keep = sizes >= smallest_vox
+    return np.where(keep[parts], labels, labels.dtype.type(0))

@@ -1,0 +1,1 @@
+"""Files: images, DICOM series, models, and writing anything so that it is either whole or not there."""

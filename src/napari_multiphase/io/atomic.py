@@ -1,0 +1,111 @@
+"""Writes that are whole or did not happen: everything goes to a sibling first and is renamed into place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_multiphase.errors import UserError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+    errno.EACCES: "you may not write there: choose another folder",
+    errno.EPERM: "you may not write there: choose another folder",
+    errno.EROFS: "that place is read-only: choose another folder",
+    errno.ENOTDIR: "part of the path is a file, not a folder: choose another folder",
+    errno.EISDIR: "a folder of that name is in the way: choose another name",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+
+
+def _in_words(error: OSError, target: Path) -> UserError:
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}: check the folder and try again")
+    return UserError(f"cannot write {target}: {reason}")
+
+
+def _sync(path: Path) -> None:
+    """Force one file to the disk; systems that cannot (some network drives) are not a reason to fail."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary sibling of `target` to write to; it becomes `target` when the block ends without an error.
+
+    The sibling keeps the suffixes, so writers that choose a format by name work. Missing parent folders are made.
+    On any error the sibling is removed and an existing `target` stays as it was.
+
+    Raises
+    ------
+    UserError : where the system refuses (full, read-only, no permission), in words.
+    """
+    target = Path(target)
+    suffixes = "".join(target.suffixes[-2:])
+    sibling = target.with_name(f".{uuid.uuid4().hex[:12]}.part{suffixes}")
+    try:
+        if target.is_dir():
+            raise OSError(errno.EISDIR, "is a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield sibling
+        _sync(sibling)
+        sibling.replace(target)
+    except OSError as error:
+        raise _in_words(error, target) from error
+    finally:
+        sibling.unlink(missing_ok=True) if _exists(sibling) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place, whole, when the block ends without an error.
+
+    A folder that was at `target` is replaced; it is kept until the new one is complete.
+
+    Raises
+    ------
+    UserError : where the system refuses (full, read-only, no permission), in words.
+    """
+    target = Path(target)
+    mark = uuid.uuid4().hex[:12]
+    sibling, old = target.with_name(f".{mark}.part"), target.with_name(f".{mark}.old")
+    try:
+        if target.exists() and not target.is_dir():
+            raise OSError(errno.ENOTDIR, "is a file")
+        sibling.mkdir(parents=True)
+        yield sibling
+        for path in sibling.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        if target.exists():
+            target.replace(old)
+        try:
+            sibling.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+    except OSError as error:
+        raise _in_words(error, target) from error
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
