@@ -14,6 +14,7 @@ def structures(subject: Subject, pathology: Pathology) -> list[Structure]:
     return [
         *torso.body(subject),
         *torso.muscles(subject),
+        *gut.mesentery(subject),
         *torso.chest(subject),
         *gut.small_bowel(subject),
         *gut.colon(subject),

@@ -30,10 +30,10 @@ def stomach(subject: Subject) -> list[Structure]:
     """Fundus under the left dome, body, antrum across the midline to the pylorus; a bubble in front when supine."""
     rng = subject.rng("stomach")
     torso = subject.torso
-    full = float(rng.uniform(0.72, 1.08))
+    full = float(rng.uniform(0.70, 1.08))
     path = np.array([(56, 22, 76), (66, 0, 62), (64, -28, 34), (48, -56, 4), (22, -66, -16), (0, -60, -20), (-20, -50, -16)], float)
     path += jitter(rng, 2.5, path.shape)
-    radii = np.array([24, 30, 28, 23, 19, 15, 9]) * np.array([full, full, full, full, 0.5 + 0.5 * full, 1, 1])
+    radii = np.array([27, 35, 34, 28, 22, 16, 9]) * np.array([full, full, full, full, 0.5 + 0.5 * full, 1, 1])
     curve = tube(path, radii, 12.0)
 
     def distance(x: Array, y: Array, z: Array) -> Array:
@@ -58,17 +58,17 @@ def duodenum(subject: Subject) -> list[Structure]:
 
 
 def small_bowel(subject: Subject) -> list[Structure]:
-    """Three layers of loops below the mesocolon; jejunum at upper left, ileum at lower right."""
+    """Four layers of loops below the mesocolon; jejunum at upper left, ileum at lower right."""
     rng = subject.rng("bowel")
     out = []
-    for layer_y, top in ((-68.0, -98.0), (-44.0, -76.0), (-18.0, -98.0)):
+    for layer_y, top in ((-72.0, -98.0), (-50.0, -72.0), (-28.0, -66.0), (-6.0, -104.0)):
         z, direction = top + rng.uniform(-6, 6), rng.choice([-1, 1])
         points = []
         while z > -260:
-            width = rng.uniform(46, 72)
-            for x in np.linspace(-width, width, 5) * direction:
+            width = rng.uniform(52, 84)
+            for x in np.linspace(-width, width, 6) * direction:
                 points.append((x + rng.normal(0, 5), layer_y + rng.normal(0, 6), z + rng.normal(0, 6)))
-            direction, z = -direction, z - rng.uniform(30, 36)
+            direction, z = -direction, z - rng.uniform(26, 32)
         radii = np.clip(rng.normal(11.5, 1.8, len(points)), 7.5, 14.5)
         content = gas_over(subject, "fluid", layer_y - float(rng.uniform(4, 16)), mottle=14)
         layers = [Layer(0, subject.hu("gut_wall"), SMALL_BOWEL), Layer(2.6, content, None)]
@@ -103,11 +103,35 @@ def haustrate(plain: Tube, period_mm: float, depth: float) -> Tube:
 def gas_over(subject: Subject, tissue: str, level_y: float, mottle: float) -> Mapping[Phase, Hu]:
     """Content with gas in front of a fluid level (the patient lies on the back)."""
 
+    oral = oral_contrast_hu(subject)
+
     def content(site: Site, _phase: object, fluid: Array) -> Array:
+        fluid = fluid + np.float32(oral) * np.clip(np.float32(0.75) + np.float32(0.35) * site.coarse, 0, 1)
         gas = np.clip((np.float32(level_y) - site.y) * np.float32(0.4), 0, 1)
         return fluid + np.float32(mottle) * site.fine + (np.float32(BOWEL_GAS_HU) - fluid) * gas
 
     return subject.mix((tissue,), content)
+
+
+def oral_contrast_hu(subject: Subject) -> float:
+    """Three in ten subjects have drunk positive contrast medium."""
+    rng = subject.rng("oral")
+    drunk, strength = rng.uniform() < 0.3, float(rng.uniform(60, 260))
+    return strength if drunk else 0.0
+
+
+def mesentery(subject: Subject) -> list[Structure]:
+    """Small vessels and strands in the visceral fat, without a label."""
+    rng = subject.rng("mesentery")
+    layer = [Layer(0, {p: 0.6 * subject.kinetics.hu("portal", p) for p in Phase}, None)]
+    out = []
+    for _ in range(46):
+        start = np.array([rng.uniform(-85, 100), rng.uniform(-84, 0), rng.uniform(-130, 50)])
+        tip = start + rng.normal(0, 1, 3) * (22, 12, 22)
+        bend = 0.5 * (start + tip) + rng.normal(0, 5, 3)
+        radius = float(rng.uniform(0.8, 1.7))
+        out.append(Structure("mesenteric vessel", tube([start, bend, tip], [radius, radius, 0.6 * radius], 9), layer, within=0))
+    return out
 
 
 def faeces(subject: Subject, gassiness: float) -> Mapping[Phase, Hu]:

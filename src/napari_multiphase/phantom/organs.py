@@ -34,17 +34,22 @@ PANCREAS_RADII = np.array([8.0, 14.5, 12.5, 8.0, 9.0, 9.5, 10.0, 7.5])
 def liver_shape(subject: Subject) -> Solid:
     """Right-dominant wedge under the diaphragm; the visceral surface rises to the left."""
     torso, rng = subject.torso, subject.rng("liver")
-    big = float(np.clip(rng.normal(1.0, 0.05), 0.9, 1.1))
-    right = ellipsoid(np.array([-76, 4, 32]) + jitter(rng, 3.0), np.array([72, 84, 92]) * big)
+    big = float(np.clip(rng.normal(1.03, 0.06), 0.92, 1.15))
+    right = ellipsoid(np.array([-78, 2, 32]) + jitter(rng, 3.0), np.array([72, 86, 94]) * big)
     reach = float(rng.uniform(0.8, 1.15))
     left = ellipsoid(np.array([4, -52, 58]) + jitter(rng, 3.0), np.array([74 * reach, 38, 36]) * big, rotation(y_deg=-8, z_deg=-8))
-    low = -58.0 + float(jitter(rng, 7.0, 1)[0])
+    hollow = ellipsoid(np.array([-10, -8, -14]) + jitter(rng, 2.5), (44, 33, 47), rotation(z_deg=-20))
+    low = -64.0 + float(jitter(rng, 7.0, 1)[0])
     rise = 0.52 + float(jitter(rng, 0.05, 1)[0])
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         d = smooth_min(right.distance(x, y, z), left.distance(x, y, z), 16)
         floor = (np.float32(low) + np.float32(rise) * (x + 105) + np.float32(0.10) * (y + 20) - z) * np.float32(0.87)
         d = smooth_max(d, floor, 14)
+        # The bare area: cava, right adrenal and crus lie behind the medial border; the porta opens downwards.
+        behind = np.float32(0.75) * (x + 40) + np.float32(0.66) * (y - 27)
+        d = smooth_max(d, behind, 10)
+        d = smooth_max(d, -hollow.distance(x, y, z), 10)
         d = smooth_max(d, torso.cavity(x, y, z)[2] + 3, 4)
         return smooth_max(d, torso.below_diaphragm(x, y, z) + 3, 4)
 
@@ -74,6 +79,8 @@ def liver(subject: Subject, shape: Solid) -> list[Structure]:
         bend = 0.5 * (start + tip) + jitter(rng, 5.0)
         out.append(Structure("portal branch", tube([start, bend, tip], [4.5, 3.2, 1.4], 8), portal, within=LIVER))
     fissure = [(-14, -88, 22), (-14, -66, 30), (-18, -46, 40)]
+    porta = [(-24, -22, 26), (-42, -18, 36), (-54, -14, 41)]
+    out.append(Structure("porta hepatis", tube(porta, [11, 9, 6], 6), [Layer(0, subject.hu("fat"), 0)], rough_mm=1.5))
     out.append(Structure("fissure", tube(fissure, [3.5, 3.0, 1.5], 6, stretch_z=3.0), [Layer(0, subject.hu("fat"), 0)]))
     return out
 
@@ -81,10 +88,10 @@ def liver(subject: Subject, shape: Solid) -> list[Structure]:
 def spleen(subject: Subject) -> list[Structure]:
     """A crescent against the left diaphragm; arterial stripes (moire) that are gone in the venous phase."""
     torso, rng = subject.torso, subject.rng("spleen")
-    big = float(np.clip(rng.normal(1.0, 0.08), 0.84, 1.18))
-    centre = np.array([98, 36, 44]) + jitter(rng, 3.0)
-    whole = ellipsoid(centre, np.array([40, 52, 50]) * big, rotation(y_deg=-15, z_deg=-12))
-    bed = ellipsoid((54, -2, 46) + jitter(rng, 3.0), (46, 52, 70))
+    big = float(np.clip(rng.normal(1.02, 0.11), 0.84, 1.3))
+    centre = np.array([94, 36, 42]) + jitter(rng, 3.0)
+    whole = ellipsoid(centre, np.array([46, 54, 54]) * big, rotation(y_deg=-15, z_deg=-12))
+    bed = ellipsoid((47, -8, 44) + jitter(rng, 3.0), (42, 48, 72))
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         d = smooth_max(whole.distance(x, y, z), -bed.distance(x, y, z), 10)
@@ -102,7 +109,7 @@ def spleen(subject: Subject) -> list[Structure]:
         wave = wave - np.floor(wave)
         return pulp + np.float32(strength) * (2 * np.abs(2 * wave - 1) - 1)
 
-    reach = np.array([50, 62, 62]) * big
+    reach = np.array([58, 66, 66]) * big
     shape = Solid(Box(tuple(centre - reach), tuple(centre + reach)), distance)
     return [Structure("spleen", shape, [Layer(0, subject.mix(("spleen",), striped), SPLEEN)], rough_mm=1.0)]
 
@@ -114,7 +121,7 @@ def kidneys(subject: Subject) -> list[Structure]:
     size = float(np.clip(rng.normal(1.0, 0.05), 0.88, 1.12))
     for side, label, base in ((-1, RIGHT_KIDNEY, (-64, 44, -34)), (1, LEFT_KIDNEY, (66, 42, -16))):
         centre = np.array(base) + jitter(rng, 3.5) * (1, 0.6, 1.6)
-        radii = np.array([27, 29, 55]) * size * (1 + jitter(rng, 0.03))
+        radii = np.array([26.5, 28.5, 54]) * size * (1 + jitter(rng, 0.03))
         # Upper pole medial and posterior; hilum anteromedial.
         turn = rotation(x_deg=9 + jitter(rng, 2, 1)[0], y_deg=-side * (13 + jitter(rng, 2, 1)[0]), z_deg=side * (28 + jitter(rng, 4, 1)[0]))
         out += _kidney(subject, rng, centre, radii, turn, side, label)

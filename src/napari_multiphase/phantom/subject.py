@@ -33,6 +33,9 @@ PURPOSES = (
     "noise_hu",
     "noise_arterial",
     "noise_venous",
+    "table",
+    "oral",
+    "mesentery",
 )
 """Each has its own stream, so that a change to one structure leaves all others as they were. Append only."""
 
@@ -65,11 +68,9 @@ class Torso:
 
     def muscle(self, x: Array, y: Array, z: Array) -> Array:
         """Distance to the outer surface of the muscles."""
-        front, back = self.centre_y - self.depth - self.wall_front, self.BACK_MUSCLE_MM
-        g = self.girth(z)
-        half = np.float32(0.5 * (back - front)) * g
-        centre = np.float32(back) - half
-        return superellipse(x, y - centre, np.float32(self.side + self.wall_side) * g, half)[2]
+        lateral = np.minimum(np.abs(x) * np.float32(1 / 80.0), 1)
+        thickness = self.wall_front + (self.wall_side - self.wall_front) * lateral
+        return np.asarray(self.cavity(x, y, z)[2] - thickness, np.float32)
 
     def skin(self, x: Array, y: Array, z: Array) -> Array:
         """Distance to the skin."""
@@ -84,11 +85,11 @@ class Torso:
         """Distance to the diaphragm, negative below it: two domes that fall to the costophrenic recess."""
         level, slope, _ = self.cavity(x, y, z)
         right, left = (x + 68) * np.float32(1 / 60.0), (x - 66) * np.float32(1 / 52.0)
-        peak = 80 + 22 / (1 + right * right) ** 2 + 13 / (1 + left * left) ** 2
+        peak = 78 + 22 / (1 + right * right) ** 2 + 13 / (1 + left * left) ** 2
         edge = 55 - np.float32(72 / 168.0) * (y + 90)
-        fall = level * np.sqrt(level)
+        fall = level * level * np.sqrt(level)
         height = peak - (peak - edge) * fall
-        steep = np.float32(1.5) * np.sqrt(level) * slope * (peak - edge)
+        steep = np.float32(2.5) * level * np.sqrt(level) * slope * (peak - edge)
         return np.asarray((z - height) / np.sqrt(1 + steep * steep), np.float32)
 
 
@@ -108,9 +109,9 @@ class Subject:
             depth=84 + 5 * max(self.weight, 0) + rng.uniform(-1, 3),
             wall_side=rng.uniform(11, 14),
             wall_front=rng.uniform(8, 11),
-            fat_side=float(np.clip(14 * fat, 4, 26)) + rng.uniform(0, 4),
-            fat_front=float(np.clip(15 * fat, 5, 28)) + rng.uniform(0, 6),
-            fat_back=float(np.clip(9 * fat, 3, 16)) + rng.uniform(0, 4),
+            fat_side=float(np.clip(16 * fat, 4, 30)) + rng.uniform(0, 4),
+            fat_front=float(np.clip(19 * fat, 5, 40)) + rng.uniform(0, 6),
+            fat_back=float(np.clip(12 * fat, 3, 22)) + rng.uniform(0, 4),
         )
         self.kinetics = Kinetics(self.rng("kinetics"), self.weight)
 

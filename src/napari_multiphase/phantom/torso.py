@@ -7,7 +7,7 @@ import numpy as np
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.render import Layer, Site, Structure
 from napari_multiphase.phantom.shapes import Array, Box, Solid, ellipsoid, polyline, rotation, superellipse, tube
-from napari_multiphase.phantom.subject import EVERYWHERE, Subject, jitter
+from napari_multiphase.phantom.subject import EVERYWHERE, Subject, Torso, both, jitter
 
 BONE, LUNGS, HEART = (IDS_BY_NAME[name] for name in ("spine and bones", "lungs", "heart"))
 LEVELS = {"L5": -141.0, "L4": -106.0, "L3": -71.0, "L2": -36.0, "L1": -1.0}
@@ -50,12 +50,28 @@ def body(subject: Subject) -> list[Structure]:
 
     cavity = Solid(EVERYWHERE, lambda x, y, z: torso.cavity(x, y, z)[2])
     return [
+        *_table(subject),
         Structure("skin", Solid(EVERYWHERE, torso.skin), [
             Layer(0, subject.hu("skin"), None), Layer(1.8, subject.mix(("fat",), subcutaneous), None)
         ]),
         Structure("muscle wall", Solid(EVERYWHERE, torso.muscle), [Layer(0, subject.mix(("muscle", "fat"), wall), None)]),
         Structure("visceral fat", cavity, [Layer(0, subject.mix(("fat",), visceral), None)]),
     ]
+
+
+def _table(subject: Subject) -> list[Structure]:
+    """The scanner's couch: a thin curved shell filled with foam."""
+    rng = subject.rng("table")
+    bottom = Torso.BACK_MUSCLE_MM + subject.torso.fat_back + float(rng.uniform(5, 12))
+    radius, shell = float(rng.uniform(450, 900)), float(rng.uniform(-150, 350))
+
+    def distance(x: Array, y: Array, z: Array) -> Array:
+        py = y - np.float32(bottom - radius)
+        ring = np.abs(np.sqrt(x * x + py * py) - np.float32(radius + 9)) - 9
+        return np.maximum(ring, np.abs(x) - 205) + 0 * z
+
+    box = Box((-206, bottom - 60, -900), (206, bottom + 20, 900))
+    return [Structure("table", Solid(box, distance), [Layer(0, both(shell), None), Layer(3.6, both(-930.0), None)])]
 
 
 def muscles(subject: Subject) -> list[Structure]:
@@ -70,7 +86,7 @@ def muscles(subject: Subject) -> list[Structure]:
     out = []
     for side in (-1, 1):
         def paraspinal(x: Array, y: Array, z: Array, side: int = side) -> Array:
-            return superellipse(x - side * 35, y - 89, 29 * size, 21 * size)[2]
+            return superellipse(x - side * 33, y - 88, 30 * size, 22 * size)[2]
 
         out.append(Structure("paraspinal", Solid(Box((side * 35 - 36, 60, -260), (side * 35 + 36, 120, 320)), paraspinal), layer))
         psoas = [(side * 24, 40, 12), (side * 33, 44, -25), (side * 42, 42, -75), (side * 52, 34, -130), (side * 66, 12, -190), (side * 72, -18, -240)]
@@ -187,7 +203,7 @@ def chest(subject: Subject) -> list[Structure]:
     """Lungs with their vessels, heart with its chambers, epicardial fat."""
     torso, rng = subject.torso, subject.rng("chest")
     top, shift = 235.0, jitter(rng, 4.0)
-    centre = np.array([20.0, -38.0, 132.0]) + shift
+    centre = np.array([22.0, -38.0, 124.0]) + shift
     turn = rotation(x_deg=-20, z_deg=-38)
     heart = ellipsoid(centre, (60, 42, 43), turn)
     mediastinum = 30.0 + float(jitter(rng, 2.0, 1)[0])
