@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
+from scipy.sparse import csr_array
 
 from napari_multiphase.phantom.shapes import Box
 from napari_multiphase.volume import Grid
 
-LATTICE_MM = 4.0
+LATTICE_MM = (4.0, 6.0)
+"""Finest and coarsest step of the lattice; in between it is the smallest voxel size."""
 PAD = 4
 
 
@@ -21,15 +23,17 @@ class Lattice:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
+        self.step_mm = step = float(np.clip(min(grid.spacing_mm), *LATTICE_MM))
         self.axes_mm: list[NDArray[np.float64]] = []
         self._taps: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
         for n, spacing, origin in zip(grid.shape, grid.spacing_mm, grid.origin_mm, strict=True):
-            count = int(np.ceil((n - 1) * spacing / LATTICE_MM)) + 1 + 2 * PAD
-            self.axes_mm.append(origin + LATTICE_MM * (np.arange(count) - PAD))
-            at = np.arange(n) * spacing / LATTICE_MM + PAD
+            count = int(np.ceil((n - 1) * spacing / step)) + 1 + 2 * PAD
+            self.axes_mm.append(origin + step * (np.arange(count) - PAD))
+            at = np.arange(n) * spacing / step + PAD
             self._taps.append(_cubic_taps(at))
-        self._rows = _dense(self._taps[1], len(self.axes_mm[1])).astype(np.float32)
-        self._columns = _dense(self._taps[2], len(self.axes_mm[2])).T.astype(np.float32).copy()
+        # Sparse products: no BLAS threads that would fight over small matrices, and the same sums everywhere.
+        self._rows = _sparse(self._taps[1], len(self.axes_mm[1]))
+        self._columns = _sparse(self._taps[2], len(self.axes_mm[2]))
 
     @property
     def points_mm(self) -> NDArray[np.float64]:
@@ -54,7 +58,8 @@ class Lattice:
             c = coefficients
             plane = c[:, k] * w0 + c[:, k + 1] * w1 + c[:, k + 2] * w2 + c[:, k + 3] * w3
             for channel in range(len(c)):
-                out[channel, z - z0] = self._rows @ plane[channel] @ self._columns
+                rows = np.ascontiguousarray((self._rows @ plane[channel]).T)
+                out[channel, z - z0] = (self._columns @ rows).T
         return out
 
 
@@ -66,6 +71,7 @@ class Locator:
     def __init__(self, lattice: Lattice, reference_mm: NDArray[np.float64]) -> None:
         """reference_mm: (Z, Y, X, 3), the lattice points' place in the reference subject."""
         s = self.STRIDE
+        self._cell = lattice.step_mm * s
         self._grid = lattice.grid
         self._axes = [axis[::s] for axis in lattice.axes_mm]
         self._at = np.ascontiguousarray(np.moveaxis(reference_mm[::s, ::s, ::s], -1, 0), np.float32)
@@ -75,11 +81,11 @@ class Locator:
     def chunk(self, z0: int, z1: int) -> ChunkLocator:
         """A locator for voxel slices z0 up to z1 (cells beyond the last full lattice step included)."""
         z_mm = self._grid.origin_mm[0] + self._grid.spacing_mm[0] * np.array([z0, z1 - 1])
-        cell = LATTICE_MM * self.STRIDE
+        cell = self._cell
         first = max(int(np.floor((z_mm[0] - self._axes[0][0]) / cell)), 0)
         last = int(np.ceil((z_mm[1] - self._axes[0][0]) / cell)) + 1
         return ChunkLocator(
-            self._grid, self._axes, np.ascontiguousarray(self._at[:, first:last]), self._margin, first, (z0, z1)
+            self._grid, self._axes, np.ascontiguousarray(self._at[:, first:last]), self._margin, 0.5 * cell, first, (z0, z1)
         )
 
 
@@ -92,10 +98,12 @@ class ChunkLocator:
         axes: list[NDArray[np.float64]],
         at: NDArray[np.float32],
         margin: NDArray[np.float64],
+        reach: float,
         first: int,
         z_range: tuple[int, int],
     ) -> None:
-        self._grid, self._axes, self._at, self._margin, self._first, self._range = grid, axes, at, margin, first, z_range
+        self._grid, self._axes, self._at, self._margin, self._reach = grid, axes, at, margin, reach
+        self._first, self._range = first, z_range
         self._z_span = float(at[2].min()) - margin[2], float(at[2].max()) + margin[2]
 
     def __call__(self, box: Box) -> tuple[slice, slice, slice] | None:
@@ -113,12 +121,11 @@ class ChunkLocator:
             return None
         flat = hit.any(axis=0)
         found = (planes + self._first, np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0)))
-        reach = LATTICE_MM * Locator.STRIDE / 2
         out = []
         for k, indices in enumerate(found):
             origin, spacing = self._grid.origin_mm[k], self._grid.spacing_mm[k]
-            lo = int(np.ceil((self._axes[k][indices[0]] - reach - origin) / spacing - 1e-6))
-            hi = int(np.floor((self._axes[k][indices[-1]] + reach - origin) / spacing + 1e-6)) + 1
+            lo = int(np.ceil((self._axes[k][indices[0]] - self._reach - origin) / spacing - 1e-6))
+            hi = int(np.floor((self._axes[k][indices[-1]] + self._reach - origin) / spacing + 1e-6)) + 1
             start, stop = self._range if k == 0 else (0, self._grid.shape[k])
             lo, hi = max(lo, start) - start, min(hi, stop) - start
             if lo >= hi:
@@ -137,9 +144,8 @@ def _cubic_taps(at: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.f
     return whole - 1, weights / 6.0
 
 
-def _dense(taps: tuple[NDArray[np.intp], NDArray[np.float64]], count: int) -> NDArray[np.float64]:
+def _sparse(taps: tuple[NDArray[np.intp], NDArray[np.float64]], count: int) -> csr_array:
     start, weights = taps
-    out = np.zeros((len(start), count))
-    for k in range(4):
-        out[np.arange(len(start)), start + k] = weights[:, k]
-    return out
+    columns = start[:, None] + np.arange(4)
+    ends = 4 * np.arange(len(start) + 1)
+    return csr_array((weights.astype(np.float32).ravel(), columns.ravel(), ends), shape=(len(start), count))

@@ -39,10 +39,17 @@ class Waves:
 
     def __call__(self, points: Points) -> Points:
         """(..., 3) mm -> (..., C)."""
-        out = np.zeros((*points.shape[:-1], self.amplitude.shape[1]))
-        for wave, phase, amplitude in zip(self.wave, self.phase, self.amplitude, strict=True):
-            out += np.sin(points @ wave + phase)[..., None] * amplitude
-        return out
+        # Single precision is good to 1e-4 mm here and several times faster.
+        x, y, z = (np.ascontiguousarray(points[..., k], np.float32) for k in range(3))
+        amplitudes = self.amplitude.astype(np.float32)
+        out = np.zeros((amplitudes.shape[1], *x.shape), np.float32)
+        for (wx, wy, wz), phase, amplitude in zip(
+            self.wave.astype(np.float32), self.phase.astype(np.float32), amplitudes, strict=True
+        ):
+            crest = np.sin(wx * x + wy * y + wz * z + phase)
+            for channel, a in zip(out, amplitude, strict=True):
+                channel += a * crest
+        return np.moveaxis(out, 0, -1).astype(np.float64)
 
 
 @dataclass(frozen=True)

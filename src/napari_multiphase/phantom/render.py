@@ -91,7 +91,8 @@ def render(
 def _distance(
     chunk: Chunk, structure: Structure, edge: float
 ) -> tuple[tuple[slice, slice, slice], Array] | None:
-    pad = 0.5 * edge + 3.0 * structure.rough_mm
+    # Twice what exact distances would need: some are underestimated away from the surface.
+    pad = edge + 3.0 * structure.rough_mm
     where = chunk.locate(structure.shape.box.padded(pad))
     if where is None:
         return None
