@@ -1,0 +1,112 @@
+"""How every verb speaks: one sentence for an error, a bar on a terminal, plain lines elsewhere, pure JSON if asked."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from napari_multiphase.errors import Cancelled, UserError
+from napari_multiphase.events import Event, OnEvent
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def verb(function: Callable[P, T]) -> Callable[P, T]:
+    """A command whose bad input ends with one sentence and code 2, and whose Ctrl+C ends with 130."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(USER_ERROR) from None
+        except (KeyboardInterrupt, Cancelled):
+            typer.echo("cancelled: nothing was written", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except MemoryError:
+            typer.echo("error: there was not enough memory: close other programs or take smaller tiles", err=True)
+            raise typer.Exit(USER_ERROR) from None
+
+    return run
+
+
+def say(text: str = "") -> None:
+    """One line for the person, on standard output."""
+    typer.echo(text)
+
+
+def say_json(value: Any) -> None:
+    """`value` as indented JSON on standard output, and nothing else."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns of text, the first to the left, figures to the right."""
+    cells = [[str(c) for c in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    for row in cells:
+        first, *rest = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        say("  ".join((first, *rest)).rstrip())
+
+
+@contextmanager
+def progress(title: str, quiet: bool = False) -> Iterator[OnEvent]:
+    """An ``on_event`` that draws on standard error: a bar on a terminal, a line per phase of the work elsewhere."""
+    if quiet:
+        yield _warnings_only
+    elif sys.stderr.isatty():
+        with _bar(title) as on_event:
+            yield on_event
+    else:
+        yield _Lines()
+
+
+def _warnings_only(event: Event) -> None:
+    if event.kind == "warning":
+        typer.echo(f"warning: {event.message}", err=True)
+
+
+class _Lines:
+    """A plain line whenever another tenth is done or the work changes its name."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] = ("", -1)
+
+    def __call__(self, event: Event) -> None:
+        _warnings_only(event)
+        if event.kind != "progress":
+            return
+        step = (event.message.split(",")[0], int(10 * (event.fraction or 0.0)))
+        if step != self._last:
+            self._last = step
+            share = "" if event.fraction is None else f"{event.fraction:4.0%} "
+            typer.echo(f"{share}{event.message}", err=True)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[OnEvent]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+
+        def on_event(event: Event) -> None:
+            if event.kind == "warning":
+                bar.console.print(f"warning: {event.message}", markup=False)
+            elif event.kind in ("started", "progress"):
+                bar.update(task, description=event.message or title, completed=event.fraction)
+
+        yield on_event
