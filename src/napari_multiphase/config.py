@@ -22,7 +22,7 @@ class _Settings(BaseModel):
 class UNet3DConfig(_Settings):
     """A residual 3-D U-Net, see ``nets.unet3d``."""
 
-    widths: tuple[int, ...] = Field(default=(16, 32, 64, 96, 96), min_length=2, max_length=7)
+    widths: tuple[int, ...] = Field(default=(16, 32, 56, 80, 88), min_length=2, max_length=7)
     """Channels per resolution, finest first; each step halves the grid. Ours."""
     in_channels: int = Field(default=1, ge=1)
     """Images stacked as input. Ours."""

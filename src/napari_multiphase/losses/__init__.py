@@ -1,0 +1,1 @@
+"""Loss terms shared by methods: segmentation, later adversarial, correlation and prior."""

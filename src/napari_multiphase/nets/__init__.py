@@ -1,0 +1,1 @@
+"""Blocks and backbones that two methods or more use."""

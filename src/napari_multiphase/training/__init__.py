@@ -1,0 +1,1 @@
+"""Training: cases, sampling, augmentation and the loop. ``train.train`` is the entry."""
