@@ -1,0 +1,86 @@
+"""Many small files behind one path: a folder tree, or a zip read member by member and never unpacked."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from napari_multiphase.errors import UserError
+
+MEMBER_LIMIT = 1 << 30
+_COUNT_LIMIT = 100_000
+
+
+class Files:
+    """The files of a folder, or of a zip. Names are relative, with forward slashes."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile | None) -> None:
+        self.path = path
+        self._archive = archive
+
+    def names(self) -> list[str]:
+        """Every file, hidden ones aside, in the order of names."""
+        if self._archive is None:
+            found = (p for p in self.path.rglob("*") if p.is_file())
+            names = [p.relative_to(self.path).as_posix() for p in found]
+        else:
+            names = [i.filename for i in self._archive.infolist() if not i.is_dir()]
+        names = [n for n in names if not any(part.startswith(".") for part in n.split("/")) and "__MACOSX" not in n]
+        if len(names) > _COUNT_LIMIT:
+            raise UserError(f"{self.path}: holds {len(names):,} files; choose the folder of one patient")
+        return sorted(names)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A file for reading."""
+        if self._archive is None:
+            with (self.path / name).open("rb") as handle:
+                yield handle
+        else:
+            with self._archive.open(name) as handle:
+                yield handle
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, unpacked, as the zip claims it."""
+        return (self.path / name).stat().st_size if self._archive is None else self._archive.getinfo(name).file_size
+
+    def read(self, name: str) -> bytes:
+        """The whole of a file, at most `MEMBER_LIMIT` bytes."""
+        try:
+            with self.open(name) as handle:
+                block = handle.read(MEMBER_LIMIT + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            raise UserError(f"{self.path.name}: {name} in it is damaged; copy or download the zip again") from error
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise UserError(f"{self.path / name}: cannot be read ({words}); copy the series again") from error
+        if len(block) > MEMBER_LIMIT:
+            raise UserError(f"{self.path.name}: {name} is larger than {MEMBER_LIMIT >> 20} MB and is not read")
+        return block
+
+
+@contextmanager
+def open_files(path: Path) -> Iterator[Files]:
+    """The files behind `path`, a folder or a zip.
+
+    Raises
+    ------
+    UserError : where it is neither, cannot be read, or is locked with a password.
+    """
+    if path.is_dir():
+        yield Files(path, None)
+        return
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder; check the name")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise UserError(f"{path.name}: is not a readable zip; copy or download it again") from error
+    with archive:
+        if any(info.flag_bits & 1 for info in archive.infolist()):
+            raise UserError(f"{path.name}: is locked with a password; unpack it yourself and open the folder")
+        yield Files(path, archive)
