@@ -80,7 +80,7 @@ class RunConfig(_Settings):
     labels: tuple[int, ...] = (0, *STRUCTURES)
     """Label id of each output channel; 0 is background. The label table."""
     window_hu: tuple[float, float] = (-200.0, 600.0)
-    """Clipped and mapped linearly to [-1, 1]; wide enough for an arterial aorta (ours; the paper clamps to [-125, 275])."""
+    """Clipped and mapped linearly to [-1, 1]; holds an arterial aorta (ours; the paper clamps to [-125, 275])."""
     spacing_mm: tuple[float, float, float] = (3.0, 2.0, 2.0)
     """(z, y, x) spacing of the network's grid. Ours."""
     patch_vox: tuple[int, int, int] = (64, 96, 96)

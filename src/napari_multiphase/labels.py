@@ -15,7 +15,7 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class Structure:
-    """One row of the table. `colour` is sRGB in [0, 255]; `group` is the id of the organ that contains it, or its own."""
+    """One row of the table. `colour` is sRGB in [0, 255]; `group` is the id of the organ it belongs to."""
 
     id: int
     name: str

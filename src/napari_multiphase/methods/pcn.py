@@ -8,10 +8,11 @@ Implements here, with the multi-class 3-D segmentor that the paper leaves open t
 Symbols: X_A, X_V are images (B, 1, D, H, W) of the arterial and venous phase, clipped to ``window_hu`` and mapped to
 [-1, 1]; f_A(X_A), f_V(X_V) are logits (B, K, D, H, W).
 
-Deviations: one multi-class residual 3-D U-Net per phase instead of the binary RSTN per target (the paper: "the segmentation
-module is replaceable"); cross-entropy plus soft Dice instead of soft Dice alone (24 exclusive classes); the translation
-modules G_AV, G_VA and the collaborative objective of Eq. 4 are not part of this file yet.
-What the paper leaves open and what we took: both segmentors start from one that has seen both phases (``shared`` stage).
+Deviations: one multi-class residual 3-D U-Net per phase instead of the binary RSTN per target (the paper leaves the
+segmentation module open); cross-entropy plus soft Dice instead of soft Dice alone (24 exclusive classes); the
+translation modules G_AV, G_VA and the collaborative objective of Eq. 4 are not part of this file yet.
+What the paper leaves open and what we took: both segmentors start from one that has seen both phases (the ``shared``
+stage).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from napari_multiphase.model import Model
 from napari_multiphase.nets.unet3d import UNet3D
 from napari_multiphase.volume import Phase
 
-# --- network -----------------------------------------------------------------------------------------------------------
+# --- network -------------------------------------------------------------------------------------------------------
 
 
 class PcnSegmentors(nn.ModuleDict):
@@ -64,7 +65,7 @@ def load(model: Model, device: torch.device) -> PcnSegmentor:
     return PcnSegmentor(model, nets.to(device).eval().requires_grad_(False), config.segmentor.divisor)
 
 
-# --- objective ---------------------------------------------------------------------------------------------------------
+# --- objective -----------------------------------------------------------------------------------------------------
 
 
 class PcnObjective(nn.Module):
@@ -89,7 +90,7 @@ class PcnObjective(nn.Module):
             self.nets["venous"].load_state_dict(self.nets["arterial"].state_dict())
 
 
-# --- stages ------------------------------------------------------------------------------------------------------------
+# --- stages --------------------------------------------------------------------------------------------------------
 
 
 def stages(run: RunConfig) -> Iterator[Stage]:

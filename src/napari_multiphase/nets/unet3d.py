@@ -27,7 +27,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class ResidualDown(nn.Module):
-    """Two convolutions around a projected shortcut, the first with stride 2: (B, i, D, H, W) -> (B, o, D/2, H/2, W/2)."""
+    """Two convolutions, the first of stride 2, around a shortcut: (B, i, D, H, W) -> (B, o, D/2, H/2, W/2)."""
 
     def __init__(self, i: int, o: int) -> None:
         super().__init__()

@@ -74,9 +74,7 @@ def _report(on_event: OnEvent, stage: Stage, step: int, means: dict[str, float],
     on_event(Event("metric", f"{stage.name} {step} of {stage.steps}: {text}", step / stage.steps, left, data))
 
 
-def draw_batch(
-    run: RunConfig, stage: Stage, index: int, step: int, by_phase: dict[Phase, list[PhaseCase]]
-) -> Batch:
+def draw_batch(run: RunConfig, stage: Stage, index: int, step: int, by_phase: dict[Phase, list[PhaseCase]]) -> Batch:
     """The batch of one step: one phase, x (B, 1, D, H, W) in [-1, 1], y (B, D, H, W) channel indices."""
     rng = np.random.default_rng([run.seed, index, step])
     phase = stage.phases[step % len(stage.phases)]

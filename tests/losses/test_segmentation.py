@@ -1,0 +1,61 @@
+"""Closed-form values of the segmentation loss, and what must not reach its gradient."""
+
+import pytest
+import torch
+
+from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss
+
+LOSS = DiceCrossEntropyLoss()
+
+
+def logits_of(probability: torch.Tensor) -> torch.Tensor:
+    """(D, H, W) probability of class 1 -> two-class logits (1, 2, D, H, W), float64."""
+    p = probability.double()
+    return torch.stack([torch.log1p(-p), torch.log(p)])[None]
+
+
+def half_on() -> torch.Tensor:
+    target = torch.zeros(1, 2, 2, 2, dtype=torch.int64)
+    target[0, 0] = 1
+    return target
+
+
+def test_undecided_with_half_the_voxels_on_is_one_half():
+    terms = LOSS(logits_of(torch.full((2, 2, 2), 0.5)), half_on())
+    assert terms["dice"].item() == pytest.approx(0.5, abs=1e-6)
+    assert terms["cross_entropy"].item() == pytest.approx(0.6931471806, abs=1e-9)
+
+
+def test_perfect_prediction_costs_nothing():
+    target = half_on()
+    probability = target[0].double().clamp(1e-12, 1 - 1e-12)
+    terms = LOSS(logits_of(probability), target)
+    assert sum(terms.values()).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_nothing_but_background_has_no_dice_term_but_a_finite_gradient():
+    logits = torch.zeros(1, 3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    terms = LOSS(logits, torch.zeros(1, 2, 2, 2, dtype=torch.int64))
+    assert terms["dice"].item() == 0.0
+    sum(terms.values()).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_ignored_voxels_change_nothing_and_get_no_gradient():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 4, 4, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 3, (1, 4, 4, 4))
+    target[:, 2:] = 255
+    loss = sum(LOSS(logits, target).values())
+    loss.backward()
+    assert torch.count_nonzero(logits.grad[:, :, 2:]) == 0
+    cropped = sum(LOSS(logits[:, :, :2], target[:, :2]).values())
+    assert loss.item() == pytest.approx(cropped.item(), abs=1e-12)
+
+
+def test_gradient_matches_finite_differences():
+    torch.manual_seed(1)
+    logits = torch.randn(1, 3, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 3, (1, 2, 2, 3))
+    target[0, 0, 0, 0] = 255
+    assert torch.autograd.gradcheck(lambda x: sum(LOSS(x, target).values()), logits)
