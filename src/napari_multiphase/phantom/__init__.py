@@ -2,5 +2,6 @@
 
 from napari_multiphase.phantom.make import make_phantom
 from napari_multiphase.phantom.spec import PhantomSpec, PhantomStudy
+from napari_multiphase.phantom.write import write_sample
 
-__all__ = ["PhantomSpec", "PhantomStudy", "make_phantom"]
+__all__ = ["PhantomSpec", "PhantomStudy", "make_phantom", "write_sample"]

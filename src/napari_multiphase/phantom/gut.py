@@ -10,7 +10,7 @@ from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.kinetics import BOWEL_GAS_HU
 from napari_multiphase.phantom.render import Hu, Layer, Site, Structure
 from napari_multiphase.phantom.shapes import Array, Solid, Tube, smooth_max, tube
-from napari_multiphase.phantom.subject import Subject, jitter
+from napari_multiphase.phantom.subject import Subject, both, jitter
 from napari_multiphase.volume import Phase
 
 OESOPHAGUS, STOMACH, DUODENUM, SMALL_BOWEL, COLON = (
@@ -21,7 +21,7 @@ OESOPHAGUS, STOMACH, DUODENUM, SMALL_BOWEL, COLON = (
 def oesophagus(subject: Subject) -> list[Structure]:
     """Beside the aorta down to the cardia, with a little gas."""
     path = [(6, 10, 240), (7, 14, 150), (13, 8, 110), (22, 0, 88), (38, -4, 76)]
-    gas = {phase: -350.0 for phase in Phase}
+    gas = both(-350.0)
     layers = [Layer(0, subject.hu("oesophagus"), OESOPHAGUS), Layer(5.6, gas, None)]
     return [Structure("oesophagus", tube(path, [8, 8, 8, 7.5, 8], 7.0), layers, rough_mm=0.4)]
 
@@ -31,7 +31,9 @@ def stomach(subject: Subject) -> list[Structure]:
     rng = subject.rng("stomach")
     torso = subject.torso
     full = float(rng.uniform(0.70, 1.08))
-    path = np.array([(56, 22, 76), (66, 0, 62), (64, -28, 34), (48, -56, 4), (22, -66, -16), (0, -60, -20), (-20, -50, -16)], float)
+    path = np.array(
+        [(56, 22, 76), (66, 0, 62), (64, -28, 34), (48, -56, 4), (22, -66, -16), (0, -60, -20), (-20, -50, -16)], float
+    )
     path += jitter(rng, 2.5, path.shape)
     radii = np.array([27, 35, 34, 28, 22, 16, 9]) * np.array([full, full, full, full, 0.5 + 0.5 * full, 1, 1])
     curve = tube(path, radii, 12.0)
@@ -49,7 +51,21 @@ def stomach(subject: Subject) -> list[Structure]:
 def duodenum(subject: Subject) -> list[Structure]:
     """The C around the pancreatic head, crossing behind the mesenteric vessels."""
     rng = subject.rng("stomach")
-    path = np.array([(-22, -50, -15), (-36, -42, -10), (-50, -30, -20), (-54, -18, -38), (-53, -10, -60), (-42, -5, -78), (-18, -3, -84), (8, -4, -82), (26, -10, -70), (30, -24, -52)], float)
+    path = np.array(
+        [
+            (-22, -50, -15),
+            (-36, -42, -10),
+            (-50, -30, -20),
+            (-54, -18, -38),
+            (-53, -10, -60),
+            (-42, -5, -78),
+            (-18, -3, -84),
+            (8, -4, -82),
+            (26, -10, -70),
+            (30, -24, -52),
+        ],
+        float,
+    )
     path[1:] += jitter(rng, 1.5, (9, 3))
     radii = np.array([9, 12, 12, 12, 12, 11.5, 10, 9.5, 10.5, 10.5])
     content = gas_over(subject, "fluid", float(rng.uniform(-60, -42)), mottle=12)
@@ -79,11 +95,30 @@ def small_bowel(subject: Subject) -> list[Structure]:
 def colon(subject: Subject) -> list[Structure]:
     """Ascending, transverse, descending and sigmoid colon with haustra, faeces and gas."""
     rng = subject.rng("colon")
-    path = np.array([
-        (-88, -22, -150), (-103, -4, -118), (-106, 4, -92), (-102, 0, -70), (-86, -28, -60), (-62, -58, -64), (-30, -72, -76),
-        (8, -76, -78), (44, -70, -62), (76, -52, -30), (96, -22, 2), (106, 6, 10), (110, 28, -14), (108, 34, -50),
-        (106, 30, -95), (96, 16, -135), (78, 4, -165), (40, 4, -195), (10, 30, -220),
-    ], float)
+    path = np.array(
+        [
+            (-88, -22, -150),
+            (-103, -4, -118),
+            (-106, 4, -92),
+            (-102, 0, -70),
+            (-86, -28, -60),
+            (-62, -58, -64),
+            (-30, -72, -76),
+            (8, -76, -78),
+            (44, -70, -62),
+            (76, -52, -30),
+            (96, -22, 2),
+            (106, 6, 10),
+            (110, 28, -14),
+            (108, 34, -50),
+            (106, 30, -95),
+            (96, 16, -135),
+            (78, 4, -165),
+            (40, 4, -195),
+            (10, 30, -220),
+        ],
+        float,
+    )
     path += jitter(rng, 3.0, path.shape) * (0.8, 1, 1)
     size = float(rng.uniform(0.85, 1.1))
     radii = np.array([22, 22, 20, 19, 18, 17, 17, 17, 16, 15, 14.5, 14, 13, 12, 12, 12, 12, 12, 13]) * size
@@ -130,7 +165,9 @@ def mesentery(subject: Subject) -> list[Structure]:
         tip = start + rng.normal(0, 1, 3) * (22, 12, 22)
         bend = 0.5 * (start + tip) + rng.normal(0, 5, 3)
         radius = float(rng.uniform(0.8, 1.7))
-        out.append(Structure("mesenteric vessel", tube([start, bend, tip], [radius, radius, 0.6 * radius], 9), layer, within=0))
+        out.append(
+            Structure("mesenteric vessel", tube([start, bend, tip], [radius, radius, 0.6 * radius], 9), layer, within=0)
+        )
     return out
 
 

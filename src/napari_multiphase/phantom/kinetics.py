@@ -13,12 +13,13 @@ Published and followed here:
 * McNulty NJ et al. Multi-detector row helical CT of the pancreas. Radiology 2001;220:97-102, and Fletcher JG et al.
   Radiology 2003;229:81-90: pancreas about 100-115 HU at 35-45 s, 80-95 HU at 60-70 s; adenocarcinoma hypoattenuating by
   30-60 HU, about a tenth isoattenuating.
-* Johnson PT, Fishman EK. Adrenal and renal phases at CT: cortex 150-200 HU against medulla 60-90 HU at 30-35 s.
+* Yuh BI, Cohan RH. Different phases of renal enhancement. AJR 1999;173:747-755: corticomedullary phase at 25-70 s with
+  the cortex far above the medulla, both equal in the nephrographic phase (from 80-100 s).
 * Native values: blood 40, liver 55, spleen 45, pancreas 40, kidney 30, muscle 50, fat -100, bile 5 HU (textbook).
 
 Ours (chosen inside or beside those ranges, no source gives them): the slopes per second, all spreads between
-subjects, bowel wall and content, bone, and the lesions' exact numbers (their patterns are the textbook ones: haemangioma
-fills from the rim, HCC washes out, FNH is bright only early, metastases stay below the liver).
+subjects, bowel wall and content, bone, and the lesions' exact numbers (their patterns are the textbook ones: a
+haemangioma fills from the rim, HCC washes out, FNH is bright only early, metastases stay below the liver).
 
 Visible in one phase only, or nearly: portal and splenic vein against liver and pancreas (venous); superior mesenteric
 artery against the veins beside it (arterial; in the venous phase both are equally bright); renal cortex against medulla

@@ -28,8 +28,9 @@ class Lattice:
         self._taps: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
         for n, spacing, origin in zip(grid.shape, grid.spacing_mm, grid.origin_mm, strict=True):
             count = int(np.ceil((n - 1) * spacing / step)) + 1 + 2 * PAD
-            self.axes_mm.append(origin + step * (np.arange(count) - PAD))
-            at = np.arange(n) * spacing / step + PAD
+            axis: NDArray[np.float64] = origin + step * (np.arange(count, dtype=np.float64) - PAD)
+            at: NDArray[np.float64] = np.arange(n, dtype=np.float64) * spacing / step + PAD
+            self.axes_mm.append(axis)
             self._taps.append(_cubic_taps(at))
         # Sparse products: no BLAS threads that would fight over small matrices, and the same sums everywhere.
         self._rows = _sparse(self._taps[1], len(self.axes_mm[1]))
@@ -85,7 +86,13 @@ class Locator:
         first = max(int(np.floor((z_mm[0] - self._axes[0][0]) / cell)), 0)
         last = int(np.ceil((z_mm[1] - self._axes[0][0]) / cell)) + 1
         return ChunkLocator(
-            self._grid, self._axes, np.ascontiguousarray(self._at[:, first:last]), self._margin, 0.5 * cell, first, (z0, z1)
+            self._grid,
+            self._axes,
+            np.ascontiguousarray(self._at[:, first:last]),
+            self._margin,
+            0.5 * cell,
+            first,
+            (z0, z1),
         )
 
 
@@ -138,9 +145,7 @@ def _cubic_taps(at: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.f
     """First index and the four B-spline weights of each position."""
     whole = np.floor(at).astype(np.intp)
     t = at - whole
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    )
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1)
     return whole - 1, weights / 6.0
 
 

@@ -45,7 +45,9 @@ def _place(
     return None
 
 
-def _lesion(subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float) -> list[Structure]:
+def _lesion(
+    subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float
+) -> list[Structure]:
     axes = radius * (1 + jitter(rng, 0.1))
     shape = ellipsoid(centre, axes, rotation(*rng.uniform(0, 180, 3)))
     rim = max(2.5, 0.14 * radius)
@@ -57,7 +59,9 @@ def _lesion(subject: Subject, rng: np.random.Generator, kind: str, centre: np.nd
         # Nodules at the rim early; later the pool reaches inwards.
         reach = np.float32(0.30 if phase is Phase.ARTERIAL else 0.75) * np.float32(radius)
         pool = np.clip((reach + site.d + np.float32(0.15 * radius) * site.fine) * np.float32(0.4), 0, 1)
-        gaps = np.clip(np.float32(0.75) + np.float32(0.7) * site.fine, 0, 1) if phase is Phase.ARTERIAL else np.float32(1)
+        gaps = (
+            np.clip(np.float32(0.75) + np.float32(0.7) * site.fine, 0, 1) if phase is Phase.ARTERIAL else np.float32(1)
+        )
         return core + (blood - core) * pool * gaps
 
     layers = {
@@ -65,7 +69,10 @@ def _lesion(subject: Subject, rng: np.random.Generator, kind: str, centre: np.nd
         "fnh": [Layer(0, subject.hu("fnh"), TUMOUR), Layer(0.72 * radius, subject.hu("fnh_scar"), None)],
         "haemangioma": [Layer(0, subject.mix(("haemangioma", "haemangioma_rim"), nodular), TUMOUR)],
         "hcc": [Layer(0, subject.hu("hcc_capsule"), TUMOUR), Layer(rim, subject.mix(("hcc",), mottled), None)],
-        "metastasis": [Layer(0, subject.hu("metastasis_rim"), TUMOUR), Layer(rim, subject.mix(("metastasis",), mottled), None)],
+        "metastasis": [
+            Layer(0, subject.hu("metastasis_rim"), TUMOUR),
+            Layer(rim, subject.mix(("metastasis",), mottled), None),
+        ],
     }[kind]
     return [Structure(kind, shape, layers, within=LIVER, rough_mm=0.0 if kind == "cyst" else 0.6)]
 
@@ -76,7 +83,9 @@ def pancreatic_mass(subject: Subject) -> list[Structure]:
     path, radii = pancreas_path(subject)
     at = int(rng.choice([1, 2, 4]))
     radius = float(rng.uniform(0.85, 1.15)) * (float(radii[at]) + 2.0)
-    shape = ellipsoid(path[at] + jitter(rng, 1.0), np.full(3, radius) * (1 + jitter(rng, 0.07)), rotation(*rng.uniform(0, 90, 3)))
+    shape = ellipsoid(
+        path[at] + jitter(rng, 1.0), np.full(3, radius) * (1 + jitter(rng, 0.07)), rotation(*rng.uniform(0, 90, 3))
+    )
 
     def scirrhous(site: Site, _phase: object, mass: Array) -> Array:
         return mass + 3 * site.fine
@@ -85,5 +94,7 @@ def pancreatic_mass(subject: Subject) -> list[Structure]:
     duct = tube(path[at:], np.linspace(wide * 1.1, wide * 0.75, len(path) - at), 5.0)
     return [
         Structure("dilated duct", duct, [Layer(0, subject.hu("duct"), DUCT)], within=PANCREAS),
-        Structure("pancreatic mass", shape, [Layer(0, subject.mix(("pancreatic_mass",), scirrhous), MASS)], rough_mm=0.6),
+        Structure(
+            "pancreatic mass", shape, [Layer(0, subject.mix(("pancreatic_mass",), scirrhous), MASS)], rough_mm=0.6
+        ),
     ]

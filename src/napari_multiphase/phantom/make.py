@@ -71,7 +71,8 @@ class _Scan:
         values[1] += y[:, None]
         values[2] += z[z0:z1, None, None]
         np.clip(values[3:], -FIELD_LIMIT, FIELD_LIMIT, out=values[3:])
-        return Chunk(*values, self.locator.chunk(z0, z1))
+        x_mm, y_mm, z_mm, coarse, fine = values
+        return Chunk(x_mm, y_mm, z_mm, coarse, fine, self.locator.chunk(z0, z1))
 
 
 def _scan(

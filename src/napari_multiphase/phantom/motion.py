@@ -74,7 +74,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Breathing:
-    """Displacement from the venous to the arterial scan: along the body axis, strongest at the dome, none at the spine."""
+    """Displacement from venous to arterial scan: along the body axis, strongest at the dome, none at the spine."""
 
     peak_mm: float
     sign: float

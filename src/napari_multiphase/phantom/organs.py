@@ -12,6 +12,7 @@ from napari_multiphase.phantom.shapes import (
     Solid,
     ellipsoid,
     local,
+    moved,
     rotation,
     smooth_max,
     smooth_min,
@@ -25,7 +26,16 @@ GALLBLADDER, LEFT_KIDNEY, RIGHT_KIDNEY = (IDS_BY_NAME[name] for name in ("gallbl
 RIGHT_ADRENAL, LEFT_ADRENAL = IDS_BY_NAME["right adrenal"], IDS_BY_NAME["left adrenal"]
 
 PANCREAS_PATH = np.array(
-    [(-30, -14, -50), (-35, -20, -34), (-26, -26, -18), (-8, -33, -6), (12, -33, 2), (34, -18, 10), (56, 4, 18), (76, 20, 28)],
+    [
+        (-30, -14, -50),
+        (-35, -20, -34),
+        (-26, -26, -18),
+        (-8, -33, -6),
+        (12, -33, 2),
+        (34, -18, 10),
+        (56, 4, 18),
+        (76, 20, 28),
+    ],
     float,
 )
 PANCREAS_RADII = np.array([8.0, 14.5, 12.5, 8.0, 9.0, 9.5, 10.0, 7.5])
@@ -37,7 +47,9 @@ def liver_shape(subject: Subject) -> Solid:
     big = float(np.clip(rng.normal(1.03, 0.06), 0.92, 1.15))
     right = ellipsoid(np.array([-78, 2, 32]) + jitter(rng, 3.0), np.array([72, 86, 94]) * big)
     reach = float(rng.uniform(0.8, 1.15))
-    left = ellipsoid(np.array([4, -52, 58]) + jitter(rng, 3.0), np.array([74 * reach, 38, 36]) * big, rotation(y_deg=-8, z_deg=-8))
+    left = ellipsoid(
+        np.array([4, -52, 58]) + jitter(rng, 3.0), np.array([74 * reach, 38, 36]) * big, rotation(y_deg=-8, z_deg=-8)
+    )
     hollow = ellipsoid(np.array([-10, -8, -14]) + jitter(rng, 2.5), (44, 33, 47), rotation(z_deg=-20))
     low = -64.0 + float(jitter(rng, 7.0, 1)[0])
     rise = 0.52 + float(jitter(rng, 0.05, 1)[0])
@@ -47,7 +59,9 @@ def liver_shape(subject: Subject) -> Solid:
         floor = (np.float32(low) + np.float32(rise) * (x + 105) + np.float32(0.10) * (y + 20) - z) * np.float32(0.87)
         d = smooth_max(d, floor, 14)
         # The bare area: cava, right adrenal and crus lie behind the medial border; the porta opens downwards.
-        behind = np.float32(0.75) * (x + 40) + np.float32(0.66) * (y - 27)
+        # Towards the dome the caudate lobe reaches around the cava.
+        caudate = 11 * np.clip((z - 38) * np.float32(1 / 35.0), 0, 1)
+        behind = np.float32(0.75) * (x + 40) + np.float32(0.66) * (y - 27) - caudate
         d = smooth_max(d, behind, 10)
         d = smooth_max(d, -hollow.distance(x, y, z), 10)
         d = smooth_max(d, torso.cavity(x, y, z)[2] + 3, 4)
@@ -68,7 +82,7 @@ def liver(subject: Subject, shape: Solid) -> list[Structure]:
     cava = np.array([-23, 8, 84])
     for end in ((-112, 28, 52), (-70, -45, 60), (4, -55, 66)):
         tip = np.array(end) + jitter(rng, 6.0)
-        bend = 0.5 * (cava + tip) + jitter(rng, 4.0) + (0, 0, 6)
+        bend = moved(0.5 * (cava + tip) + jitter(rng, 4.0), 0, 0, 6)
         out.append(Structure("hepatic vein", tube([cava, bend, tip], [5.0, 4.0, 1.5], 8), vein, within=LIVER))
         fork = bend + 0.5 * (tip - bend) * (1, 0.2, 1) + jitter(rng, 14.0)
         out.append(Structure("hepatic vein", tube([bend, fork], [2.6, 1.2], 8), vein, within=LIVER))
@@ -91,7 +105,7 @@ def spleen(subject: Subject) -> list[Structure]:
     big = float(np.clip(rng.normal(1.02, 0.11), 0.84, 1.3))
     centre = np.array([94, 36, 42]) + jitter(rng, 3.0)
     whole = ellipsoid(centre, np.array([46, 54, 54]) * big, rotation(y_deg=-15, z_deg=-12))
-    bed = ellipsoid((47, -8, 44) + jitter(rng, 3.0), (42, 48, 72))
+    bed = ellipsoid(moved(jitter(rng, 3.0), 47, -8, 44), (42, 48, 72))
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         d = smooth_max(whole.distance(x, y, z), -bed.distance(x, y, z), 10)
@@ -123,13 +137,23 @@ def kidneys(subject: Subject) -> list[Structure]:
         centre = np.array(base) + jitter(rng, 3.5) * (1, 0.6, 1.6)
         radii = np.array([26.5, 28.5, 54]) * size * (1 + jitter(rng, 0.03))
         # Upper pole medial and posterior; hilum anteromedial.
-        turn = rotation(x_deg=9 + jitter(rng, 2, 1)[0], y_deg=-side * (13 + jitter(rng, 2, 1)[0]), z_deg=side * (28 + jitter(rng, 4, 1)[0]))
+        turn = rotation(
+            x_deg=9 + jitter(rng, 2, 1)[0],
+            y_deg=-side * (13 + jitter(rng, 2, 1)[0]),
+            z_deg=side * (28 + jitter(rng, 4, 1)[0]),
+        )
         out += _kidney(subject, rng, centre, radii, turn, side, label)
     return out
 
 
 def _kidney(
-    subject: Subject, rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, turn: np.ndarray, side: int, label: int
+    subject: Subject,
+    rng: np.random.Generator,
+    centre: np.ndarray,
+    radii: np.ndarray,
+    turn: np.ndarray,
+    side: int,
+    label: int,
 ) -> list[Structure]:
     inward = turn @ np.array([-side, 0.0, 0.0])
     hilum = centre + inward * radii[0]
@@ -143,7 +167,7 @@ def _kidney(
         return smooth_max(outer.distance(x, y, z), -notch.distance(x, y, z), 8)
 
     def flesh(site: Site, _phase: object, cortex: Array, medulla: Array) -> Array:
-        px, py, pz = local(site.x, site.y, site.z, centre, turn)
+        _, py, pz = local(site.x, site.y, site.z, centre, turn)
         # Columns of cortex between the pyramids: about seven around, repeating along the long axis.
         lobe = np.abs(pz * np.float32(1 / 17.0) - np.floor(pz * np.float32(1 / 17.0)) - np.float32(0.5)) * 2
         around = np.abs(py * np.float32(1 / 21.0) - np.floor(py * np.float32(1 / 21.0)) - np.float32(0.5)) * 2
@@ -152,7 +176,10 @@ def _kidney(
         return cortex + (medulla - cortex) * pyramid + 2 * site.fine
 
     body = Structure(
-        "kidney", Solid(outer.box, distance), [Layer(0, subject.mix(("renal_cortex", "renal_medulla"), flesh), label)], rough_mm=0.7
+        "kidney",
+        Solid(outer.box, distance),
+        [Layer(0, subject.mix(("renal_cortex", "renal_medulla"), flesh), label)],
+        rough_mm=0.7,
     )
 
     def sinus_fat(site: Site, _phase: object, fat: Array, urine: Array) -> Array:
@@ -160,8 +187,15 @@ def _kidney(
         return fat + (urine - fat) * np.clip(np.float32(0.35) + np.float32(0.5) * site.fine, 0, 1)
 
     fat = Structure("renal sinus", sinus, [Layer(0, subject.mix(("fat", "renal_pelvis"), sinus_fat), 0)], rough_mm=1.2)
-    pelvis_path = [sinus_centre + (0, 0, 3), hilum, hilum + inward * 10 + (0, 4, -14), hilum + inward * 10 + (0, 2, -60)]
-    pelvis = Structure("renal pelvis", tube(pelvis_path, [6.5, 5.5, 3.0, 2.0], 5), [Layer(0, subject.hu("renal_pelvis"), 0)])
+    pelvis_path = [
+        moved(sinus_centre, 0, 0, 3),
+        hilum,
+        moved(hilum + inward * 10, 0, 4, -14),
+        moved(hilum + inward * 10, 0, 2, -60),
+    ]
+    pelvis = Structure(
+        "renal pelvis", tube(pelvis_path, [6.5, 5.5, 3.0, 2.0], 5), [Layer(0, subject.hu("renal_pelvis"), 0)]
+    )
     return [body, fat, pelvis]
 
 
@@ -233,5 +267,3 @@ def _sheets(pairs: list[tuple[np.ndarray, np.ndarray]], z0: float, half: float, 
         return np.asarray(d, np.float32)
 
     return Solid(Box((lo[0], lo[1], z0 - half - 1), (hi[0], hi[1], z0 + half + 1)), distance)
-
-

@@ -88,9 +88,7 @@ def render(
     return image, labels
 
 
-def _distance(
-    chunk: Chunk, structure: Structure, edge: float
-) -> tuple[tuple[slice, slice, slice], Array] | None:
+def _distance(chunk: Chunk, structure: Structure, edge: float) -> tuple[tuple[slice, slice, slice], Array] | None:
     # Twice what exact distances would need: some are underestimated away from the surface.
     pad = edge + 3.0 * structure.rough_mm
     where = chunk.locate(structure.shape.box.padded(pad))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,8 @@ from scipy.interpolate import PchipInterpolator, make_interp_spline
 Array = NDArray[np.float32]
 Distance = Callable[[Array, Array, Array], Array]
 Point = tuple[float, float, float]
+Points = Sequence[Any] | NDArray[Any]
+Vector = Sequence[float] | NDArray[Any]
 
 FAR_MM = np.float32(1e4)
 
@@ -95,7 +98,7 @@ class Tube:
 Shape = Solid | Tube
 
 
-def tube(points_mm: ArrayLike, radii_mm: ArrayLike, step_mm: float | None = None, stretch_z: float = 1.0) -> Tube:
+def tube(points_mm: Points, radii_mm: ArrayLike, step_mm: float | None = None, stretch_z: float = 1.0) -> Tube:
     """A tube along the smooth curve through the points; radii are given at the points (or one for all)."""
     points = np.asarray(points_mm, float)
     radii = np.broadcast_to(np.asarray(radii_mm, float), points.shape[:1])
@@ -106,7 +109,7 @@ def tube(points_mm: ArrayLike, radii_mm: ArrayLike, step_mm: float | None = None
     return Tube(curve, PchipInterpolator(along, radii)(at), stretch_z)
 
 
-def polyline(points_mm: ArrayLike, radii_mm: ArrayLike, stretch_z: float = 1.0) -> Tube:
+def polyline(points_mm: Points, radii_mm: ArrayLike, stretch_z: float = 1.0) -> Tube:
     """A tube with straight pieces between the points."""
     points = np.asarray(points_mm, float)
     return Tube(points, np.broadcast_to(np.asarray(radii_mm, float), points.shape[:1]).copy(), stretch_z)
@@ -123,7 +126,7 @@ def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> NDAr
 
 
 def local(
-    x: Array, y: Array, z: Array, centre: Sequence[float], turn: NDArray[np.float64] | None = None
+    x: Array, y: Array, z: Array, centre: Vector, turn: NDArray[np.float64] | None = None
 ) -> tuple[Array, Array, Array]:
     """Coordinates in a body's own frame: moved to its centre and turned back."""
     px, py, pz = x - np.float32(centre[0]), y - np.float32(centre[1]), z - np.float32(centre[2])
@@ -137,7 +140,7 @@ def local(
     )
 
 
-def ellipsoid_distance(px: Array, py: Array, pz: Array, radii: Sequence[float]) -> Array:
+def ellipsoid_distance(px: Array, py: Array, pz: Array, radii: Vector) -> Array:
     """First-order distance to an ellipsoid at the origin."""
     rx, ry, rz = (np.float32(r) for r in radii)
     ux, uy, uz = px / rx, py / ry, pz / rz
@@ -147,7 +150,7 @@ def ellipsoid_distance(px: Array, py: Array, pz: Array, radii: Sequence[float]) 
     return np.asarray(k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-4)), np.float32)
 
 
-def ellipsoid(centre: Sequence[float], radii: Sequence[float], turn: NDArray[np.float64] | None = None) -> Solid:
+def ellipsoid(centre: Vector, radii: Vector, turn: NDArray[np.float64] | None = None) -> Solid:
     """An ellipsoid, turned about its centre."""
     matrix = np.eye(3) if turn is None else turn
     reach = np.sqrt(((matrix * np.asarray(radii, float)) ** 2).sum(axis=1))
@@ -174,6 +177,11 @@ def smooth_min(a: Array, b: Array, k: float) -> Array:
 def smooth_max(a: Array, b: Array, k: float) -> Array:
     """Intersection with a rounded edge of about `k` mm."""
     return -smooth_min(-a, -b, k)
+
+
+def moved(point: Vector, x: float, y: float, z: float) -> NDArray[np.float64]:
+    """The point, that many mm to the left, backwards and up."""
+    return np.asarray(point, float) + np.array([x, y, z])
 
 
 def _point(values: ArrayLike) -> Point:

@@ -144,4 +144,4 @@ def jitter(rng: np.random.Generator, sd: float, size: int | tuple[int, ...] = 3)
 
 def both(value: Hu) -> Mapping[Phase, Hu]:
     """The same HU in both phases."""
-    return {phase: value for phase in Phase}
+    return dict.fromkeys(Phase, value)

@@ -45,8 +45,6 @@ class Noise:
     def slices(self, z0: int, z1: int) -> NDArray[np.float32]:
         """(z1 - z0, H, W) float32."""
         neighbour = np.float32(NEIGHBOUR)
-        out = np.stack(
-            [self._plane(z) + neighbour * (self._plane(z - 1) + self._plane(z + 1)) for z in range(z0, z1)]
-        )
+        out = np.stack([self._plane(z) + neighbour * (self._plane(z - 1) + self._plane(z + 1)) for z in range(z0, z1)])
         self._cache = {z: plane for z, plane in self._cache.items() if z >= z1 - 1}
         return out
