@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from napari_multiphase.cli import children
+from napari_multiphase.cli import children, models
+from napari_multiphase.cli.doctor import doctor
+from napari_multiphase.cli.evaluate import evaluate
+from napari_multiphase.cli.info import info
+from napari_multiphase.cli.sample import sample
+from napari_multiphase.cli.segment import segment
 
 app = typer.Typer(
     name="multiphase",
@@ -14,6 +19,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(sample)
+app.command()(info)
+app.command()(segment)
+app.command()(evaluate)
+app.add_typer(models.app, name="models")
+app.command()(doctor)
 app.command(hidden=True)(children.worker)
 app.command(hidden=True)(children.parser)
 

@@ -7,12 +7,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Event, OnEvent
+
+if TYPE_CHECKING:
+    from napari_multiphase.events import Cancel
+    from napari_multiphase.jobs.server import Context
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -70,6 +75,62 @@ def progress(title: str, quiet: bool = False) -> Iterator[OnEvent]:
             yield on_event
     else:
         yield _Lines()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a UserError where `folder` cannot be written to, before anything is computed. Leaves no trace."""
+    import tempfile
+
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write to {folder}: {existing} is a file, not a folder; choose another name")
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".multiphase-"):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot write to {folder}: {reason}; choose another folder") from error
+
+
+@contextmanager
+def in_process(title: str, quiet: bool = False) -> Iterator[Context]:
+    """What a job function of `jobs.tasks` needs to run here: progress on screen and a scratch folder that goes."""
+    import tempfile
+
+    from napari_multiphase.events import Cancel
+    from napari_multiphase.jobs.leases import scratch_parent
+    from napari_multiphase.jobs.server import Context
+
+    parent = scratch_parent()
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=parent, ignore_cleanup_errors=True) as folder:
+        cancel = Cancel()
+        with progress(title, quiet) as on_event, _interruptible(cancel):
+            yield Context(on_event, cancel, Path(folder))
+
+
+@contextmanager
+def _interruptible(cancel: Cancel) -> Iterator[None]:
+    """Ctrl+C also asks the work to stop, for libraries that turn the exception into one of their own."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        cancel.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except Exception:
+        cancel.check()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _warnings_only(event: Event) -> None:

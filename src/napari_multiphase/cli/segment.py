@@ -1,0 +1,141 @@
+"""``multiphase segment``: labels and confidence of every phase, and fused, on the scans' own grids."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_multiphase.cli.console import check_folder, in_process, say, say_json, table, verb
+
+if TYPE_CHECKING:
+    from napari_multiphase.jobs.server import Context
+    from napari_multiphase.study import Prediction, Study
+
+
+class Device(StrEnum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Format(StrEnum):
+    """What is written: NIfTI alone, or DICOM SEG as well."""
+
+    NIFTI = "nifti"
+    DICOM_SEG = "dicom-seg"
+
+
+Scan = Annotated[Path | None, typer.Option(help="Scan of this phase: a file, a DICOM folder or zip.")]
+
+
+@verb
+def segment(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="Workspace, DICOM folder or zip, or a folder of images.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
+    arterial: Scan = None,
+    venous: Scan = None,
+    model: Annotated[str | None, typer.Option(help="Name or folder of a model; the default one without.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
+    phase_weight: Annotated[float, typer.Option(help="Weight of the arterial phase in the fused result.")] = 0.5,
+    format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
+    register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
+) -> None:
+    """Segment a study, or two scans, and write labels, confidence and a report."""
+    from napari_multiphase.errors import UserError
+    from napari_multiphase.io.models import find_model
+    from napari_multiphase.jobs import tasks
+
+    inputs = _inputs(study, arterial, venous)
+    options = _options(str(device), phase_weight)
+    check_folder(out)
+    chosen = find_model(model)
+    with in_process("reading", quiet=as_json) as context:
+        opened = tasks.open_study(context, inputs, arterial=arterial, venous=venous)
+        if format is Format.DICOM_SEG and any(v.source.format != "dicom" for v in opened.volumes.values()):
+            raise UserError(f"{inputs[0]}: DICOM SEG refers to DICOM scans and these are not; choose --format nifti")
+        if not as_json:
+            _say_findings(opened)
+        opened = _registered(context, opened, register)
+        prediction = tasks.segment(context, opened, chosen, options)
+        files = tasks.save(context, prediction, opened, out, str(format))  # type: ignore[arg-type]
+    if as_json:
+        say_json(dict(prediction.report))
+    else:
+        _say_result(prediction, opened, files, out)
+
+
+def _inputs(study: Path | None, arterial: Path | None, venous: Path | None) -> list[Path]:
+    from napari_multiphase.errors import UserError
+
+    named = [path for path in (arterial, venous) if path is not None]
+    if study is not None and named:
+        raise UserError("give either a STUDY or --arterial and --venous, not both")
+    if study is None and not named:
+        raise UserError("give a STUDY (folder, zip or workspace), or --arterial and --venous")
+    paths = named if study is None else [study]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder; check the name")
+    return paths
+
+
+def _options(device: str, phase_weight: float) -> Any:
+    from napari_multiphase.config import SegmentOptions
+    from napari_multiphase.errors import UserError
+
+    if not 0.0 <= phase_weight <= 1.0:
+        raise UserError(f"--phase-weight is {phase_weight:g}; give a value from 0 (venous) to 1 (arterial)")
+    return SegmentOptions(device=device, phase_weight=phase_weight)  # type: ignore[arg-type]
+
+
+def _registered(context: Context, study: Study, wanted: bool) -> Study:
+    from napari_multiphase.jobs import tasks
+    from napari_multiphase.study import PhaseTransform
+
+    if len(study.phases) < 2 or study.transform is not None:
+        return study
+    transform = tasks.register(context, study) if wanted else PhaseTransform.identity()
+    return study.with_transform(transform)
+
+
+def _say_findings(study: Study) -> None:
+    for phase, volume in study.volumes.items():
+        guess = study.guesses.get(phase)
+        why = f" ({guess.reason})" if guess else ""
+        say(f"{phase}: {volume.source.path.name}{why}")
+    for finding in study.findings:
+        if finding.level in ("warning", "bad"):
+            say(f"{finding.level}: {finding.text}")
+
+
+def _say_result(prediction: Prediction, study: Study, files: list[Path], out: Path) -> None:
+    say()
+    table(*volumes_ml(prediction, study))
+    say()
+    for note in prediction.notes:
+        say(f"note: {note}")
+    say(f"written to {out}: " + ", ".join(file.name for file in files))
+
+
+def volumes_ml(prediction: Prediction, study: Study) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the table of volumes: structure, ml in each phase and fused."""
+    import numpy as np
+
+    from napari_multiphase.labels import name_of
+
+    maps = {f"{p} ml": (r.labels, study.volumes[p].grid.voxel_ml) for p, r in prediction.phases.items()}
+    if len(maps) > 1:
+        maps["fused ml"] = (prediction.fused_labels, prediction.fused_grid.voxel_ml)
+    counts = {name: np.bincount(labels.reshape(-1), minlength=256) * ml for name, (labels, ml) in maps.items()}
+    present = np.flatnonzero(sum(counts.values()))
+    rows = [(name_of(int(i)), *(f"{ml[i]:.1f}" if ml[i] else "-" for ml in counts.values())) for i in present if i]
+    return ("structure", *counts), rows
