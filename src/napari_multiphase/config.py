@@ -89,6 +89,8 @@ class RunConfig(_Settings):
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
     cases: int = Field(default=48, ge=2)
     """Phantom studies to train on; seeds 1000 and up. Ours."""
+    case_vox: tuple[int, int, int] = (96, 192, 192)
+    """(D, H, W) of each training phantom. Ours."""
     shared_steps: int = Field(default=3000, ge=0)
     """Steps in which one segmentor sees both phases (the common start of f_A and f_V). Ours."""
     phase_steps: int = Field(default=1500, ge=0)

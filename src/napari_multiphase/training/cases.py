@@ -54,7 +54,7 @@ def make_cases(run: RunConfig, folder: Path, processes: int, on_event: OnEvent, 
 
 def _make_case(run: RunConfig, folder: Path, seed: int) -> None:
     pathology = PATHOLOGIES[seed % len(PATHOLOGIES)]
-    study = make_phantom(PhantomSpec(spacing_mm=run.spacing_mm, seed=seed, pathology=pathology))
+    study = make_phantom(PhantomSpec(run.case_vox, run.spacing_mm, seed, pathology))
     for phase in Phase:  # the venous labels are written last: their presence says that the case is whole
         _save(_file(folder, seed, phase, "hu"), study.volumes[phase].data.astype(np.int16))
         _save(_file(folder, seed, phase, "labels"), study.labels[phase])
