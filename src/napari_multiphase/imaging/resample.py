@@ -52,13 +52,13 @@ def resample(
     return _separable(data, grid, target, outside)
 
 
-def _positions_vox(grid: Grid, target: Grid, axis: int) -> NDArray[np.float64]:
+def _positions_vox(grid: Grid, target: Grid, axis: int) -> NDArray[np.floating[Any]]:
     """Where the target's voxel centres lie along `axis`, in source voxels."""
     centres_mm = target.origin_mm[axis] + target.spacing_mm[axis] * np.arange(target.shape[axis])
     return (centres_mm - grid.origin_mm[axis]) / grid.spacing_mm[axis]
 
 
-def _inside(positions: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+def _inside(positions: NDArray[np.floating[Any]], count: int) -> NDArray[np.bool_]:
     """Whether a position lies in the grid, voxel borders included."""
     return (positions >= -0.5 - 1e-6) & (positions <= count - 0.5 + 1e-6)
 
@@ -87,7 +87,7 @@ def _hat_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(u < 0, 0.5 * (u + 1) ** 2, 1 - 0.5 * (1 - u) ** 2)
 
 
-def _weights(positions: NDArray[np.float64], count: int, width: float) -> NDArray[np.float32]:
+def _weights(positions: NDArray[np.floating[Any]], count: int, width: float) -> NDArray[np.float32]:
     """(targets, count) matrix: mean of the linear interpolant over `width` source voxels around each position.
 
     The mean is taken over an interval cut symmetrically at the ends, which keeps linear images exact there too.

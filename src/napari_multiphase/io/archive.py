@@ -11,7 +11,7 @@ from typing import IO
 
 from napari_multiphase.errors import UserError
 
-MEMBER_LIMIT = 1 << 30
+MEMBER_LIMIT = 256 << 20
 _COUNT_LIMIT = 100_000
 
 

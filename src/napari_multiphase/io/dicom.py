@@ -1,4 +1,4 @@
-"""DICOM CT: what is there (`index`), one acquisition as a volume (`read_series`), a volume as files (`write_series`)."""
+"""DICOM CT: what is there (`index`), one acquisition as a volume (`read_series`), and back (`write_series`)."""
 
 from napari_multiphase.io.dicom_index import Series, index
 from napari_multiphase.io.dicom_read import read_series

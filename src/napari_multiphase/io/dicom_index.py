@@ -2,88 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
-import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.archive import Files, open_files
-from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, Placed, offsets_mm, stack
+from napari_multiphase.io.dicom_acquisitions import acquisitions, by_series
+from napari_multiphase.io.dicom_header import PHASE_TAGS, SYNTAXES, Damaged, Header, read_header
+from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, offsets_mm, stack
 from napari_multiphase.io.geometry import check_affine
 from napari_multiphase.io.values import check_scaling
 
 FEWEST_SLICES = 5
-SYNTAXES = {
-    "1.2.840.10008.1.2": "implicit little endian",
-    "1.2.840.10008.1.2.1": "explicit little endian",
-    "1.2.840.10008.1.2.2": "explicit big endian",
-    "1.2.840.10008.1.2.4.50": "JPEG baseline, lossy",
-    "1.2.840.10008.1.2.4.51": "JPEG extended, lossy",
-    "1.2.840.10008.1.2.4.55": "JPEG progressive, lossy",
-    "1.2.840.10008.1.2.4.57": "JPEG lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG lossless",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS, near lossless",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000, lossy",
-    "1.2.840.10008.1.2.5": "RLE lossless",
-}
-"""Transfer syntaxes that are decoded."""
-
-_PHASE_TAGS = (
-    "ContrastBolusAgent",
-    "ContrastBolusStartTime",
-    "ContrastBolusStopTime",
-    "ProtocolName",
-    "StudyDescription",
-    "ImageComments",
-    "AcquisitionComments",
-    "AcquisitionDateTime",
-    "SeriesTime",
-    "StudyTime",
-    "ContentTime",
-    "ConvolutionKernel",
-    "BodyPartExamined",
-    "Manufacturer",
-)
-_TAGS = [
-    *_PHASE_TAGS,
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "PatientID",
-    "StudyDate",
-    "SeriesDescription",
-    "SeriesNumber",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "TriggerTime",
-    "InstanceNumber",
-    "ImageType",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "RescaleSlope",
-    "RescaleIntercept",
-]
 
 
 @dataclass(frozen=True)
@@ -142,28 +78,6 @@ def _series(values: dict[str, Any]) -> Series:
     return Series(**values)
 
 
-@dataclass(frozen=True)
-class Header:
-    """The facts of one file that the index needs."""
-
-    name: str
-    facts: Mapping[str, Any]
-    syntax: str
-    placed: Placed | None
-
-    def text(self, keyword: str) -> str:
-        """A field as text, empty where absent."""
-        value = self.facts.get(keyword)
-        return "" if value is None else str(value).strip()
-
-    def whole(self, keyword: str) -> int | None:
-        """A field as a whole number, None where absent or not one."""
-        try:
-            return int(float(self.text(keyword)))
-        except (ValueError, OverflowError):
-            return None
-
-
 def index(path: Path) -> list[Series]:
     """Every image series behind `path`: a folder tree, a zip, or one DICOM file (its whole acquisition).
 
@@ -179,10 +93,16 @@ def index(path: Path) -> list[Series]:
     if path.is_file() and not zipfile.is_zipfile(path):
         path, only = path.parent, path.name
     with open_files(path) as files:
-        names = files.names()
-        headers = [h for h in (read_header(files, name) for name in names) if h is not None]
-    groups = [part for group in _by_series(headers) for part in acquisitions(group)]
-    found = [_describe(path, group, len(groups)) for group in groups]
+        headers, damaged = _headers(files)
+    groups = [part for group in by_series(headers) for part in acquisitions(group)]
+    found = [_describe(path, group) for group in groups]
+    if damaged:
+        words = (
+            f"{len(damaged)} DICOM file{'s' * (len(damaged) != 1)} here cannot be read ({damaged[0]}): copy them again"
+        )
+        if not found:
+            raise UserError(f"{path}: {words}")
+        found = [replace(s, notes=(*s.notes, words)) for s in found]
     if only is not None:
         found = [s for s in found if only in s.files]
     return sorted(
@@ -190,159 +110,21 @@ def index(path: Path) -> list[Series]:
     )
 
 
-def read_header(files: Files, name: str) -> Header | None:
-    """The header of one file; None where it is not a DICOM image (DICOMDIR and reports included)."""
-    try:
-        with files.open(name) as handle:
-            dataset = pydicom.dcmread(handle, stop_before_pixels=True, specific_tags=_TAGS)
-            return header_of(dataset, name)
-    except InvalidDicomError:
-        return None
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{files.path.name}: {name} in it is damaged; copy or download the zip again") from error
-    except Exception:  # a damaged header can raise almost anything in the parser; such a file is not an image
-        return None
+def _headers(files: Files) -> tuple[list[Header], list[str]]:
+    """The headers of all DICOM images, and the names of the DICOM files that are damaged."""
+    headers, damaged = [], []
+    for name in files.names():
+        try:
+            header = read_header(files, name)
+        except Damaged:
+            damaged.append(name)
+            continue
+        if header is not None:
+            headers.append(header)
+    return headers, damaged
 
 
-def header_of(dataset: pydicom.Dataset, name: str) -> Header | None:
-    """The facts of a dataset that was read from `name`; None where it is no image."""
-    if "SOPClassUID" not in dataset or not int(dataset.get("Rows") or 0):
-        return None
-    facts = {tag: _plain(dataset, tag) for tag in _TAGS}
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) if hasattr(dataset, "file_meta") else ""
-    return Header(name, {k: v for k, v in facts.items() if v not in (None, "", [])}, syntax, _placed(facts))
-
-
-def _plain(dataset: pydicom.Dataset, tag: str) -> Any:
-    try:
-        value = dataset.get(tag)
-        if isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
-            return [str(v) if isinstance(v, str) else float(v) for v in value]
-        return None if value is None else str(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _placed(facts: Mapping[str, Any]) -> Placed | None:
-    try:
-        x, y, z = (float(v) for v in facts["ImagePositionPatient"])
-        a, b, c, d, e, f = (float(v) for v in facts["ImageOrientationPatient"])
-        row_mm, column_mm = (float(v) for v in facts["PixelSpacing"])
-        thickness = float(facts.get("SliceThickness") or 1.0)
-        rows, columns = int(facts["Rows"]), int(facts["Columns"])
-    except (TypeError, ValueError, KeyError):
-        return None
-    if not np.isfinite([x, y, z, a, b, c, d, e, f, row_mm, column_mm]).all():
-        return None
-    return Placed((x, y, z), (a, b, c, d, e, f), rows, columns, row_mm, column_mm, thickness)
-
-
-def _by_series(headers: Iterable[Header]) -> list[list[Header]]:
-    """Files of one SeriesInstanceUID that share size, spacing and orientation."""
-    groups: dict[tuple[Any, ...], list[list[Header]]] = defaultdict(list)
-    for header in headers:
-        keys = ("PatientID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
-        for group in (alike := groups[tuple(header.text(k) for k in keys)]):
-            if _parallel(group[0].placed, header.placed):
-                group.append(header)
-                break
-        else:
-            alike.append([header])
-    return [group for alike in groups.values() for group in alike]
-
-
-def _parallel(first: Placed | None, second: Placed | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    spacing = (first.row_spacing_mm - second.row_spacing_mm, first.column_spacing_mm - second.column_spacing_mm)
-    return max(map(abs, spacing)) < 1e-3 and np.abs(np.subtract(first.orientation, second.orientation)).max() < 2e-3
-
-
-def acquisitions(group: list[Header]) -> list[list[Header]]:
-    """Split files of one series that hold several scans of the same places (phases) into one list per scan.
-
-    By AcquisitionNumber, acquisition, trigger or content time where one of them tells the scans apart; otherwise by
-    the order of InstanceNumber. A few repeated slices are left in: reading decides whether they are copies.
-    """
-    if any(h.placed is None for h in group):
-        return [group]
-    firsts, copies = _without_copies(group)
-    most, repeats = _repeats(firsts)
-    if most < 2:
-        parts = [firsts]
-    else:
-        parts = _by_field(firsts, most) or ([firsts] if repeats < max(2, len(firsts) // 4) else _by_order(firsts))
-    for copy in copies:  # the same object twice, for instance in a backup folder
-        next(p for p in parts if any(h.text("SOPInstanceUID") == copy.text("SOPInstanceUID") for h in p)).append(copy)
-    return parts
-
-
-def _without_copies(group: list[Header]) -> tuple[list[Header], list[Header]]:
-    seen: set[str] = set()
-    firsts, copies = [], []
-    for header in group:
-        uid = header.text("SOPInstanceUID")
-        (copies if uid and uid in seen else firsts).append(header)
-        seen.add(uid)
-    return firsts, copies
-
-
-def _places(group: list[Header]) -> list[int]:
-    """A number per file, the same for files at the same place along the slice normal."""
-    at = offsets_mm([h.placed for h in group if h.placed is not None])
-    order = np.argsort(at, kind="stable")
-    jumps = np.diff(at[order], prepend=at[order[0]]) > SAME_PLACE_MM
-    places = np.empty(len(at), int)
-    places[order] = np.cumsum(jumps)
-    return places.tolist()
-
-
-def _repeats(group: list[Header]) -> tuple[int, int]:
-    """How often the most repeated place occurs, and how many files lie at a place that is taken already."""
-    counts = Counter(_places(group))
-    return max(counts.values()), sum(counts.values()) - len(counts)
-
-
-def _by_field(group: list[Header], most: int) -> list[list[Header]] | None:
-    for keyword in ("AcquisitionNumber", "AcquisitionTime", "TriggerTime", "ContentTime"):
-        parts: dict[str, list[Header]] = defaultdict(list)
-        for header in group:
-            parts[header.text(keyword)].append(header)
-        if len(parts) == most and all(_repeats(part)[0] == 1 for part in parts.values()):
-            return [parts[key] for key in sorted(parts, key=_numeric)]
-    return None
-
-
-def _numeric(text: str) -> tuple[float, str]:
-    try:
-        return float(text), text
-    except ValueError:
-        return math.inf, text
-
-
-def _by_order(group: list[Header]) -> list[list[Header]]:
-    ordered = sorted(group, key=lambda h: (h.whole("InstanceNumber") or 0, h.name))
-    parts: list[list[Header]] = [[]]
-    taken: set[int] = set()
-    for header, place in zip(ordered, _places(ordered), strict=True):
-        if place in taken:
-            parts.append([])
-            taken = set()
-        parts[-1].append(header)
-        taken.add(place)
-    # Phases stored slice by slice (1a 1b 2a 2b ...) give parts of one slice each: deal them out instead.
-    if len(parts) > _repeats(group)[0]:
-        dealt: dict[int, int] = defaultdict(int)
-        parts = [[] for _ in range(_repeats(group)[0])]
-        for header, place in zip(ordered, _places(ordered), strict=True):
-            parts[dealt[place]].append(header)
-            dealt[place] += 1
-    return parts
-
-
-def _describe(path: Path, group: list[Header], _groups: int) -> Series:
+def _describe(path: Path, group: list[Header]) -> Series:
     first = group[0]
     spacing = (0.0, 0.0, 0.0)
     problems, notes = _problems(group)
@@ -370,7 +152,7 @@ def _describe(path: Path, group: list[Header], _groups: int) -> Series:
         spacing_mm=spacing,
         problems=problems,
         notes=notes,
-        tags={tag: first.text(tag) for tag in _PHASE_TAGS if first.text(tag)},
+        tags={tag: first.text(tag) for tag in PHASE_TAGS if first.text(tag)},
     )
     if problems:
         return series
@@ -397,7 +179,7 @@ def _problems(group: list[Header]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         (lambda: "LOCALIZER" in first.text("ImageType").upper(), "is a localiser (scout), not a scan"),
         (lambda: (first.whole("NumberOfFrames") or 1) > 1, "holds many frames per file; export it as single-frame CT"),
         (lambda: (first.whole("SamplesPerPixel") or 1) != 1, "is a colour picture, not a scan"),
-        (lambda: len(group) < FEWEST_SLICES, f"has only {len(group)} slices, a scan has {FEWEST_SLICES} or more"),
+        (lambda: len(group) < FEWEST_SLICES, f"has too few slices ({len(group)}), a scan has {FEWEST_SLICES} or more"),
         (lambda: any(h.placed is None for h in group), "does not say where its slices lie; export it again"),
     ]
     for failed, words in checks:
@@ -416,7 +198,7 @@ def _stack_problems(group: list[Header], name: str) -> tuple[str, ...]:
         p for p, step in zip(placed, np.diff(offsets_mm(placed), prepend=-np.inf), strict=True) if step > SAME_PLACE_MM
     ]
     if len(keep) < FEWEST_SLICES:
-        return (f"has only {len(keep)} slices at different places",)
+        return (f"has too few slices at different places ({len(keep)}), a scan has {FEWEST_SLICES} or more",)
     try:
         for header in group:
             check_scaling(float(header.text("RescaleSlope") or 1), float(header.text("RescaleIntercept") or 0), name)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.archive import open_files
-from napari_multiphase.io.dicom_index import SYNTAXES, Header, Series, header_of
+from napari_multiphase.io.dicom_header import SYNTAXES, Header, header_of, is_deflated
+from napari_multiphase.io.dicom_index import Series
 from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, offsets_mm, stack
 from napari_multiphase.io.geometry import AIR_HU, MAX_VOXELS, check_affine, to_canonical
 from napari_multiphase.io.values import check_scaling
@@ -69,6 +70,8 @@ def decode(block: bytes, name: str, scratch: Path) -> Slice:
     ------
     UserError : damaged, truncated, of an unknown transfer syntax, or decoded to a range that cannot be.
     """
+    if is_deflated(block):
+        raise UserError(f"{name}: its transfer syntax (deflated) is not read; export the series uncompressed")
     try:
         dataset = pydicom.dcmread(io.BytesIO(block))
         header = header_of(dataset, name)

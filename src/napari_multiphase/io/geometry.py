@@ -155,6 +155,8 @@ def to_canonical(
     resampled), its grid, and in words what was resampled.
     """
     words, grid = departures(lattice), canonical_grid(lattice)
+    if int(np.prod(grid.shape, dtype=object)) > MAX_VOXELS:
+        raise UserError(f"the scan is {words}: straightened it has more voxels than can be opened; crop it first")
     if not words:
         return _permuted(data, canonical_axes(lattice.affine_mm)), grid, ""
     if not _turned(lattice):

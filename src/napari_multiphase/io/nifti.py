@@ -5,6 +5,7 @@ The reader never takes in more than the header's own size says, so a small file 
 
 from __future__ import annotations
 
+import gzip
 import io
 import zlib
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
 _DEFLATE_MAX = 1100  # deflate cannot do better than about 1032 to 1
 _CHUNK = 4 << 20
+_GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, igzip.isal_zlib.error)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def read_nifti(path: Path) -> Stored:
             header = _read_header(stream, name)
             shape, dtype = _check_header(header, path)
             data = _read_data(stream, header, shape, dtype, name)
-    except (EOFError, zlib.error, igzip.BadGzipFile, igzip.isal_zlib.IsalError) as error:
+    except _GZIP_ERRORS as error:
         raise UserError(f"{name}: its gzip data are truncated or corrupt; copy or download the file again") from error
     slope, intercept = _scaling(header)
     affine, notes = _affine(header, name)
@@ -65,10 +67,12 @@ def read_nifti(path: Path) -> Stored:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    handle = path.open("rb")
-    magic = handle.read(2)
-    handle.close()
-    return igzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb")
+    return igzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(2) == b"\x1f\x8b"
 
 
 def _read_header(stream: IO[bytes], name: str) -> Any:
@@ -104,7 +108,7 @@ def _check_header(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype[An
         raise UserError(f"{name}: stores its voxels in a type that is not known; export the scan again") from error
     check_dtype(dtype, name)
     voxels = int(np.prod(shape, dtype=object))
-    at_hand = path.stat().st_size * (_DEFLATE_MAX if path.read_bytes()[:2] == b"\x1f\x8b" else 1)
+    at_hand = path.stat().st_size * (_DEFLATE_MAX if _is_gzip(path) else 1)
     if voxels > MAX_VOXELS or voxels * dtype.itemsize > at_hand:
         words = " x ".join(map(str, shape))
         raise UserError(f"{name}: claims {words} voxels, more than the file can hold; copy or export it again")
@@ -117,7 +121,7 @@ def _read_data(stream: IO[bytes], header: Any, shape: tuple[int, ...], dtype: np
         raise UserError(f"{name}: its NIfTI header is damaged (voxels at byte {offset}); export the scan again")
     stream.seek(offset)
     data = np.empty(int(np.prod(shape)), dtype)
-    view, filled = memoryview(data.view(np.uint8)), 0
+    view, filled = data.view(np.uint8).data, 0
     while filled < len(view):
         got = stream.readinto(view[filled : filled + _CHUNK])  # type: ignore[attr-defined]
         if not got:

@@ -24,7 +24,8 @@ def check_scaling(slope: float, intercept: float, name: str) -> None:
         )
     if not _SLOPE_RANGE[0] <= abs(slope) <= _SLOPE_RANGE[1] or abs(intercept) > _LARGEST_INTERCEPT:
         raise UserError(
-            f"{name}: its slope {slope:g} and intercept {intercept:g} cannot give Hounsfield units; export the scan again"
+            f"{name}: its slope {slope:g} and intercept {intercept:g} cannot give Hounsfield units; "
+            "export the scan again"
         )
 
 
@@ -55,6 +56,7 @@ def to_hu(stored: NDArray[Any], slope: float, intercept: float, name: str) -> ND
     values = stored.astype(np.float32)
     values *= np.float32(slope)
     values += np.float32(intercept)
+    _check_finite(values, name)  # a large slope can overflow
     whole = _as_int16(values, 0)
     return values if whole is None else whole
 
@@ -79,10 +81,9 @@ def _as_int16(stored: NDArray[Any], intercept: int) -> NDArray[np.int16] | None:
         middle = stored[tuple(slice(n // 2, n // 2 + 1) for n in stored.shape[:-1])]
         if not (np.array_equal(middle, np.rint(middle)) and np.array_equal(stored, np.rint(stored))):
             return None
-    if stored.dtype.kind in "iu" and intercept and stored.dtype.itemsize <= 2:
-        return (stored.astype(np.int32) + intercept).astype(np.int16)
-    whole = stored.astype(np.int16) if not intercept else (stored + stored.dtype.type(intercept)).astype(np.int16)
-    return whole
+    if not intercept:
+        return stored.astype(np.int16)
+    return (stored.astype(np.int32 if stored.dtype.itemsize <= 2 else np.int64) + intercept).astype(np.int16)
 
 
 def to_labels(stored: NDArray[Any], slope: float, intercept: float, name: str) -> NDArray[Any]:
