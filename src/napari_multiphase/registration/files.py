@@ -1,0 +1,75 @@
+"""The transform between the phases as files that ITK, 3D Slicer and SimpleITK read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.io.atomic import atomic_path
+from napari_multiphase.study import PhaseTransform
+
+FORWARD_FILE = "arterial_to_venous.h5"
+INVERSE_FILE = "venous_to_arterial.h5"
+REPORT_FILE = "registration.json"
+FORMAT_VERSION = 1
+
+
+def write_transform(folder: Path, transform: PhaseTransform) -> list[Path]:
+    """Write three files into `folder` and return their paths.
+
+    `arterial_to_venous.h5` resamples the arterial image onto the venous grid, so it maps venous points to arterial ones
+    (LPS mm), as ITK's resampling wants; `venous_to_arterial.h5` is its inverse; `registration.json` holds matrix,
+    method and quality. Raises UserError where the folder cannot be written.
+    """
+    matrix = np.asarray(transform.venous_to_arterial_mm, float)
+    written = [folder / FORWARD_FILE, folder / INVERSE_FILE, folder / REPORT_FILE]
+    for path, values in zip(written[:2], (matrix, np.linalg.inv(matrix)), strict=True):
+        with atomic_path(path) as temporary:
+            try:
+                sitk.WriteTransform(itk_transform(values), str(temporary))
+            except RuntimeError as error:
+                raise UserError(f"cannot write {path}: check that the folder is writable and not full") from error
+    report = {"format_version": FORMAT_VERSION, **transform.to_dict(), "files": [FORWARD_FILE, INVERSE_FILE]}
+    report["maps"] = "venous point -> arterial point, LPS mm (x, y, z)"
+    with atomic_path(written[2]) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return written
+
+
+def read_transform(folder: Path) -> PhaseTransform:
+    """The transform that `write_transform` left in `folder`; UserError where there is none or it is damaged."""
+    path = folder / REPORT_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format_version"] > FORMAT_VERSION:
+            raise UserError(f"{path} was written by a newer version of this program: update it")
+        transform = PhaseTransform.from_dict(data)
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no {REPORT_FILE}: run the registration first") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: run the registration again") from error
+    if not is_rigid(transform.venous_to_arterial_mm):
+        raise UserError(f"{path} holds a matrix that is not a rigid motion: run the registration again")
+    return transform
+
+
+def is_rigid(matrix: NDArray[np.float64], tolerance: float = 1e-4) -> bool:
+    """Whether a 4 x 4 only turns and shifts."""
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        return False
+    turn = matrix[:3, :3]
+    proper = np.abs(turn @ turn.T - np.eye(3)).max() < tolerance and np.linalg.det(turn) > 0
+    return bool(proper and np.array_equal(matrix[3], [0, 0, 0, 1]))
+
+
+def itk_transform(matrix: NDArray[np.float64]) -> sitk.AffineTransform:
+    """A 4 x 4 on LPS mm as an ITK transform."""
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix(np.asarray(matrix[:3, :3], float).ravel().tolist())
+    affine.SetTranslation(np.asarray(matrix[:3, 3], float).tolist())
+    return affine

@@ -1,0 +1,346 @@
+"""The folder that keeps a study: ``study.json`` names sources, roles, transform, predictions and annotations.
+
+The scans themselves stay where they are and are known by path and hash. What is stored in the folder is named by
+paths that cannot leave it. Every change is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.events import Cancel, Event, OnEvent, ignore
+from napari_multiphase.io import dicom
+from napari_multiphase.io.atomic import atomic_path
+from napari_multiphase.io.images import read_image
+from napari_multiphase.studies.fit import report
+from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
+from napari_multiphase.volume import Phase, Volume
+
+STUDY_FILE = "study.json"
+FORMAT = "napari-multiphase study"
+VERSION = 1
+
+StructureState = Literal["predicted", "corrected", "complete", "not annotated"]
+
+
+def _inside(text: str) -> str:
+    """A relative path, with /, that stays below the folder it is relative to."""
+    path = PurePosixPath(text)
+    drive = len(text) > 1 and text[1] == ":"
+    if not text or path.is_absolute() or drive or "\\" in text or "\0" in text or ".." in path.parts:
+        raise ValueError(f"'{text}' does not stay inside the study's folder")
+    return str(path)
+
+
+InsidePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GuessEntry(_Part):
+    """A `PhaseGuess` as JSON."""
+
+    phase: Phase
+    confidence: float
+    reason: str
+    measures_hu: dict[str, float] = Field(default_factory=dict)
+
+
+class ScanEntry(_Part):
+    """Where a scan lies and how to know it again. `path` is relative to the study's folder where it lies inside."""
+
+    path: str
+    format: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    series_uid: str = ""
+    acquisition_number: int | None = None
+    first_file: str = ""
+    guess: GuessEntry | None = None
+
+
+class TransformEntry(_Part):
+    """A `PhaseTransform` as JSON."""
+
+    venous_to_arterial_mm: list[list[float]]
+    method: str
+    quality: dict[str, Any] = Field(default_factory=dict)
+
+
+class PredictionEntry(_Part):
+    """One kept prediction: its folder inside the study, the model, when, of which revision of the study."""
+
+    folder: InsidePath
+    model: str
+    created: str
+    revision: int = 0
+    notes: list[str] = Field(default_factory=list)
+
+
+class AnnotationEntry(_Part):
+    """The corrected labels of a phase: the file inside the study and each structure's state, by label id."""
+
+    file: InsidePath
+    structures: dict[int, StructureState] = Field(default_factory=dict)
+
+
+class StudyFile(_Part):
+    """The whole of ``study.json``."""
+
+    format: Literal["napari-multiphase study"] = "napari-multiphase study"
+    version: int = VERSION
+    id: str = Field(pattern=r"^[0-9a-f]{6,64}$")
+    revision: int = Field(default=0, ge=0)
+    created: str
+    scans: dict[Phase, ScanEntry] = Field(min_length=1)
+    transform: TransformEntry | None = None
+    predictions: list[PredictionEntry] = Field(default_factory=list)
+    annotations: dict[Phase, AnnotationEntry] = Field(default_factory=dict)
+
+
+class Workspace:
+    """A study's folder. Make one with `create` or `open`; every setter saves."""
+
+    def __init__(self, folder: Path, state: StudyFile) -> None:
+        self.folder = folder
+        self._state = state
+
+    @staticmethod
+    def create(folder: Path, study: Study) -> Workspace:
+        """A new workspace in `folder` (made if need be) for a study read from files.
+
+        Raises UserError where the folder holds a study already, or a scan was never a file.
+        """
+        folder = Path(folder).expanduser().resolve()
+        if (folder / STUDY_FILE).exists():
+            raise UserError(f"{folder} holds a study already: open it, or choose another folder")
+        scans = {}
+        for phase, volume in study.volumes.items():
+            scans[phase] = _scan_entry(folder, volume, study.guesses.get(phase))
+        transform = None if study.transform is None else TransformEntry(**study.transform.to_dict())
+        state = StudyFile(id=study.id, created=_now(), scans=scans, transform=transform)
+        workspace = Workspace(folder, state)
+        workspace._write(state)
+        return workspace
+
+    @staticmethod
+    def open(folder: Path) -> Workspace:
+        """The workspace in `folder` (or whose ``study.json`` is named).
+
+        Raises UserError where there is none, it is damaged, or a newer version wrote it.
+        """
+        folder = Path(folder).expanduser().resolve()
+        folder = folder.parent if folder.name == STUDY_FILE else folder
+        return Workspace(folder, _read(folder / STUDY_FILE))
+
+    @property
+    def id(self) -> str:
+        """The study's id."""
+        return self._state.id
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change; a result for an older one is recognised by it."""
+        return self._state.revision
+
+    @property
+    def predictions(self) -> tuple[PredictionEntry, ...]:
+        """What was predicted and kept, oldest first."""
+        return tuple(self._state.predictions)
+
+    @property
+    def annotations(self) -> dict[Phase, AnnotationEntry]:
+        """The corrected labels by phase."""
+        return dict(self._state.annotations)
+
+    @property
+    def transform(self) -> PhaseTransform | None:
+        """The kept transform between the phases."""
+        entry = self._state.transform
+        return None if entry is None else PhaseTransform.from_dict(entry.model_dump())
+
+    def source_path(self, phase: Phase) -> Path:
+        """Where a phase's scan lies."""
+        return self.folder / self._state.scans[phase].path
+
+    def resolve(self, inside: str) -> Path:
+        """The full path of something stored in the study's folder; UserError where a link leads out of it."""
+        try:
+            path = (self.folder / _inside(inside)).resolve()
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if not path.is_relative_to(self.folder):
+            raise UserError(f"{inside} leads out of the study's folder {self.folder}")
+        return path
+
+    def study(self, *, accept_changed: bool = False, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Study:
+        """Read the scans and return the study with its kept transform and a fresh fit report.
+
+        Raises
+        ------
+        UserError : a scan is gone, or its content is no longer what the study was made from (unless
+            `accept_changed`, which puts a warning into the findings instead).
+        """
+        volumes, warnings = {}, []
+        for number, (phase, entry) in enumerate(self._state.scans.items()):
+            if cancel is not None:
+                cancel.check()
+            on_event(Event("progress", f"reading the {phase.value} scan", number / len(self._state.scans)))
+            volumes[phase] = self._load(phase, entry)
+            if volumes[phase].source.sha256 != entry.sha256:
+                text = f"the {phase.value} scan {self.source_path(phase)} has changed since this study was made"
+                if not accept_changed:
+                    raise UserError(f"{text}: bring the old file back, or make a new study from it")
+                warnings.append(Finding("warning", f"{text[0].upper()}{text[1:]}."))
+        entries = {phase: e.guess for phase, e in self._state.scans.items() if e.guess is not None}
+        guesses = {phase: PhaseGuess(**guess.model_dump()) for phase, guess in entries.items()}
+        ordered = {phase: volumes[phase] for phase in Phase if phase in volumes}
+        return Study(self.id, ordered, guesses, self.transform, (*warnings, *report(ordered, guesses)))
+
+    def changed_sources(self) -> tuple[Phase, ...]:
+        """The phases whose scan is gone, unreadable, or no longer what the study was made from."""
+        changed = []
+        for phase, entry in self._state.scans.items():
+            try:
+                same = self._load(phase, entry).source.sha256 == entry.sha256
+            except UserError:
+                same = False
+            if not same:
+                changed.append(phase)
+        return tuple(changed)
+
+    def set_transform(self, transform: PhaseTransform | None) -> None:
+        """Keep (or drop) the transform between the phases."""
+        entry = None if transform is None else TransformEntry(**transform.to_dict())
+        self._change(transform=entry)
+
+    def add_prediction(self, folder: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
+        """Remember a prediction that lies in a folder inside the study; the same folder again replaces its entry."""
+        entry = PredictionEntry(
+            folder=self._relative(folder), model=model, created=_now(), revision=self.revision, notes=list(notes)
+        )
+        others = [kept for kept in self._state.predictions if kept.folder != entry.folder]
+        self._change(predictions=[*others, entry])
+        return entry
+
+    def set_annotation(
+        self, phase: Phase, file: Path | str, structures: dict[int, StructureState] | None = None
+    ) -> None:
+        """Remember where a phase's corrected labels lie, and each structure's state."""
+        entry = AnnotationEntry(file=self._relative(file), structures=structures or {})
+        self._change(annotations={**self._state.annotations, phase: entry})
+
+    def new_prediction_folder(self, model: str) -> Path:
+        """A folder name inside the study that no prediction has yet (not created)."""
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in model)[:40] or "model"
+        number = 1
+        while (self.folder / "predictions" / f"{number:03d}-{name}").exists():
+            number += 1
+        return self.folder / "predictions" / f"{number:03d}-{name}"
+
+    def _relative(self, path: Path | str) -> str:
+        full = (self.folder / path).resolve()
+        if not full.is_relative_to(self.folder) or full == self.folder:
+            raise UserError(f"{path} does not lie inside the study's folder {self.folder}: save it there first")
+        return full.relative_to(self.folder).as_posix()
+
+    def _load(self, phase: Phase, entry: ScanEntry) -> Volume:
+        path = self.source_path(phase)
+        if not path.exists():
+            raise UserError(f"the {phase.value} scan {path} is gone: put it back, or make a new study")
+        if entry.format != "dicom":
+            return read_image(path)
+        for series in dicom.index(path):
+            same = series.series_uid == entry.series_uid and series.acquisition == entry.acquisition_number
+            if same and (not entry.first_file or entry.first_file in series.files):
+                return dicom.read_series(series)
+        raise UserError(f"{path} no longer holds the {phase.value} series {entry.series_uid}: put it back")
+
+    def _change(self, **values: Any) -> None:
+        """Write the state with other values, unless someone else wrote in between."""
+        on_disk = _read(self.folder / STUDY_FILE)
+        if on_disk.revision != self._state.revision:
+            raise UserError(f"{self.folder} was changed by another window or process: open the study again")
+        merged = {**self._state.model_dump(), **values, "revision": self._state.revision + 1}
+        self._write(StudyFile.model_validate(merged))
+
+    def _write(self, state: StudyFile) -> None:
+        with atomic_path(self.folder / STUDY_FILE) as temporary:
+            temporary.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        self._state = state
+
+
+def data_folder() -> Path:
+    """The user's folder for this program's data on this system; ``MULTIPHASE_DATA_DIR`` overrides it."""
+    named = os.environ.get("MULTIPHASE_DATA_DIR")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        named = os.environ.get("XDG_DATA_HOME", "")
+        base = Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "share"
+    return base / "napari-multiphase"
+
+
+def default_folder(study: Study) -> Path:
+    """Where a study is kept unless the user says otherwise."""
+    return data_folder() / "studies" / study.id
+
+
+def _scan_entry(folder: Path, volume: Volume, guess: PhaseGuess | None) -> ScanEntry:
+    source = volume.source
+    if source.format == "memory" or not source.sha256:
+        raise UserError(f"{source.path} was never read from a file: save the scan first, then make a study of it")
+    path = Path(source.path).resolve()
+    inside = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    header = source.header
+    files = header.get("files") or [""]
+    entry = None
+    if guess is not None:
+        entry = GuessEntry(
+            phase=guess.phase, confidence=guess.confidence, reason=guess.reason, measures_hu=dict(guess.measures_hu)
+        )
+    return ScanEntry(
+        path=inside,
+        format=source.format,
+        sha256=source.sha256,
+        series_uid=str(header.get("series_uid") or ""),
+        acquisition_number=header.get("acquisition_number"),
+        first_file=str(files[0]),
+        guess=entry,
+    )
+
+
+def _read(path: Path) -> StudyFile:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} holds no {STUDY_FILE}: it is not a study's folder") from error
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged and cannot be read: restore it from a copy, or make a new study") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UserError(f"{path} was not written by this program: choose a study's folder")
+    if not isinstance(data.get("version"), int) or data["version"] > VERSION:
+        raise UserError(f"{path} was written by a newer version of this program: update it to open the study")
+    try:
+        return StudyFile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is damaged ({where}: {first['msg']}): restore it from a copy") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
