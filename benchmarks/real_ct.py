@@ -1,0 +1,112 @@
+"""What the default model does on real scans: phases found, time, memory, volumes, and Dice where a reference exists.
+
+    python benchmarks/real_ct.py [--data FOLDER] [--model NAME]
+
+FOLDER holds the public scans of docs/real_ct.md (default: MULTIPHASE_REAL_DATA, or shared/data beside the
+checkout). The one reference is another program's label map, not an expert's. Each study is its own process, so
+that its peak memory is its own. Writes benchmarks/results/real_ct.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+RESULT = Path(__file__).parent / "results" / "real_ct.json"
+HERE = Path(__file__).parents[1]
+
+STUDIES = {
+    "hcc_015": "hcc_015_dicom.zip",
+    "hcc_002": "hcc_002_dicom.zip",
+    "totalsegmentator_example": "totalsegmentator_example/totalseg_example_ct.nii.gz",
+    "dicom_jpeg2000": "totalsegmentator_example/dicom_jpeg2000",
+    "ge_head_tilt": "ge_head_tilt_dicom.zip",
+}
+REFERENCE = "totalsegmentator_example/totalseg_example_seg_fast_force_split.nii.gz"
+REFERENCE_IDS = {"liver": (5,), "spleen": (1,), "right kidney": (2,), "left kidney": (3,), "aorta": (52,)}
+
+
+def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
+    """One study through the command line; what it wrote, or the sentence it ended with."""
+    command = [sys.executable, "-m", "napari_multiphase", "segment", str(path), "--out", str(out)]
+    command += ["--model", model] if model else []
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    row = {"study": name, "exit": done.returncode, "seconds": round(time.perf_counter() - began, 1)}
+    if done.returncode:
+        return row | {"sentence": done.stderr.strip().splitlines()[-1].replace(str(path.parent) + os.sep, "")}
+    report = json.loads((out / "report.json").read_text())
+    return row | {"report": report}
+
+
+def reference_dice(data: Path, out: Path) -> dict[str, float]:
+    """Dice against the public label map of the one scan that has one."""
+    from napari_multiphase.io.images import read_labels
+    from napari_multiphase.labels import IDS_BY_NAME, ids_of_group
+
+    reference = np.asarray(read_labels(data / REFERENCE).data)
+    files = sorted(out.glob("*_labels.nii.gz"))
+    predicted = np.asarray(read_labels(next(f for f in files if not f.name.startswith("fused"))).data)
+    scores = {}
+    for name, ids in REFERENCE_IDS.items():
+        p, g = np.isin(predicted, ids_of_group(IDS_BY_NAME[name])), np.isin(reference, ids)
+        scores[name] = round(float(2 * (p & g).sum() / max(p.sum() + g.sum(), 1)), 4)
+    return scores
+
+
+def phase_agreement(out: Path) -> dict[str, float]:
+    """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
+    import SimpleITK as sitk
+
+    from napari_multiphase.labels import STRUCTURES
+
+    if not (out / "arterial_to_venous.h5").exists():
+        return {}
+    venous = sitk.ReadImage(str(out / "venous_labels.nii.gz"))
+    transform = sitk.ReadTransform(str(out / "arterial_to_venous.h5"))
+    arterial = sitk.Resample(
+        sitk.ReadImage(str(out / "arterial_labels.nii.gz")), venous, transform, sitk.sitkNearestNeighbor
+    )
+    a, v = sitk.GetArrayFromImage(arterial), sitk.GetArrayFromImage(venous)
+    return {
+        STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
+        for i in (1, 2, 3, 4, 5)
+        if (a == i).any() or (v == i).any()
+    }
+
+
+def main() -> None:
+    """Run every study, print a line each, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("MULTIPHASE_REAL_DATA", HERE.parent / "shared/data"))
+    )
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--keep", type=Path, help="Keep what segment writes in this folder.")
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, relative in STUDIES.items():
+            out = (arguments.keep or Path(temporary)) / name
+            row = run_study(name, arguments.data / relative, arguments.model, out)
+            if row["exit"] == 0 and name == "totalsegmentator_example":
+                row["dice_against_label_map"] = reference_dice(arguments.data, out)
+            if row["exit"] == 0:
+                row["agreement_of_phases"] = phase_agreement(out)
+            rows.append(row)
+            print(name, row["exit"], f"{row['seconds']} s", row.get("sentence", ""), flush=True)
+            print("   ", {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases") if row.get(k)})
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps({"command": "python benchmarks/real_ct.py", "studies": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
