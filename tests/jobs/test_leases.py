@@ -13,6 +13,7 @@ from napari_multiphase.jobs.leases import Lease, Session, Store, sweep
 
 @pytest.fixture
 def store(tmp_path):
+    (tmp_path / "job").mkdir()
     return Store(tmp_path, tmp_path / "job", "job")
 
 

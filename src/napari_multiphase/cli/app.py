@@ -10,6 +10,7 @@ from napari_multiphase.cli.evaluate import evaluate
 from napari_multiphase.cli.info import info
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
+from napari_multiphase.cli.train import export, train
 
 app = typer.Typer(
     name="multiphase",
@@ -24,6 +25,8 @@ app.command()(info)
 app.command()(segment)
 app.command()(evaluate)
 app.add_typer(models.app, name="models")
+app.command()(train)
+app.command()(export)
 app.command()(doctor)
 app.command(hidden=True)(children.worker)
 app.command(hidden=True)(children.parser)

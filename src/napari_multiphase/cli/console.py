@@ -39,11 +39,20 @@ def verb(function: Callable[P, T]) -> Callable[P, T]:
         except (KeyboardInterrupt, Cancelled):
             typer.echo("cancelled: nothing was written", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        except MemoryError:
-            typer.echo("error: there was not enough memory: close other programs or take smaller tiles", err=True)
+        except Exception as error:
+            lack = _lacking(error)
+            if not lack:
+                raise
+            typer.echo(f"error: {lack}", err=True)
             raise typer.Exit(USER_ERROR) from None
 
     return run
+
+
+def _lacking(error: Exception) -> str:
+    from napari_multiphase.jobs.server import lacking
+
+    return lacking(error)
 
 
 def say(text: str = "") -> None:

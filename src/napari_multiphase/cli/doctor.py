@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -163,21 +162,14 @@ def _scratch() -> Iterator[Check]:
 
 
 def _data() -> Iterator[Check]:
+    from napari_multiphase.studies.workspace import data_folder
+
     folder = data_folder()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if os.access(existing, os.W_OK):
         yield Check("ok", "data folder", f"{folder} can be written")
     else:
         yield Check("missing", "data folder", f"{existing} cannot be written: choices are not remembered")
-
-
-def data_folder() -> Path:
-    """Where per-user files go on this system."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "napari-multiphase"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "napari-multiphase"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "napari-multiphase"
 
 
 _BINDINGS = {"PyQt6": "PyQt6-Qt6", "PySide6": "PySide6", "PyQt5": "PyQt5-Qt5"}

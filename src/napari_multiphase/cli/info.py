@@ -12,7 +12,8 @@ from napari_multiphase.cli.console import in_process, say, say_json, verb
 from napari_multiphase.errors import UserError
 
 if TYPE_CHECKING:
-    from napari_multiphase.study import Study
+    from napari_multiphase.studies import Scan
+    from napari_multiphase.study import PhaseGuess, Study
 
 
 @verb
@@ -41,15 +42,15 @@ def info(
         raise error
 
 
-def _say_scans(scans: Sequence[Any]) -> None:
+def _say_scans(scans: Sequence[Scan]) -> None:
     for number, scan in enumerate(scans, 1):
-        size = " x ".join(str(n) for n in scan.shape)
-        spacing = " x ".join(f"{s:.3g}" for s in scan.spacing_mm)
-        say(f"{number}. {scan.title}: {scan.kind}, {size}, {spacing} mm")
+        size = " x ".join(str(n) for n in scan.shape) if scan.shape else ""
+        spacing = " x ".join(f"{s:.3g}" for s in scan.spacing_mm) + " mm" if scan.spacing_mm else ""
+        say(f"{number}. {scan.title}: " + ", ".join(part for part in (scan.kind, size, spacing) if part))
         if scan.guess is not None:
             say(f"   {scan.guess.phase}, {scan.guess.confidence:.0%} sure: {scan.guess.reason}")
-        for problem in scan.problems:
-            say(f"   {problem}")
+        for line in (*scan.problems, *scan.notes):
+            say(f"   {line}")
 
 
 def _say_study(study: Study) -> None:
@@ -60,19 +61,24 @@ def _say_study(study: Study) -> None:
         say(f"{finding.level:>7}: {finding.text}")
 
 
-def _scan(scan: Any) -> dict[str, Any]:
+def _scan(scan: Scan) -> dict[str, Any]:
     return {
         "key": scan.key,
-        "title": scan.title,
         "kind": scan.kind,
-        "shape": list(scan.shape),
-        "spacing_mm": list(scan.spacing_mm),
+        "title": scan.title,
+        "path": str(scan.path),
+        "shape": list(scan.shape) if scan.shape else None,
+        "spacing_mm": list(scan.spacing_mm) if scan.spacing_mm else None,
+        "patient_id": scan.patient_id,
+        "study_date": scan.study_date,
+        "acquisition_time": scan.acquisition_time,
         "guess": _guess(scan.guess),
         "problems": list(scan.problems),
+        "notes": list(scan.notes),
     }
 
 
-def _guess(guess: Any) -> dict[str, Any] | None:
+def _guess(guess: PhaseGuess | None) -> dict[str, Any] | None:
     if guess is None:
         return None
     measures = dict(guess.measures_hu)

@@ -158,6 +158,10 @@ def _how(code: int) -> str:
             "was ended by the system, most likely out of memory; nothing was changed; close other programs, or choose "
             "smaller tiles, and run it again"
         )
-    if code in (-11, -7, -6, -4, 0xC0000005, 0xC0000409):
+    if code == -7:
+        return (
+            "could not write its intermediate files, most likely the disk is full; nothing was changed; free some space"
+        )
+    if code in (-11, -6, -4, 0xC0000005, 0xC0000409):
         return "crashed inside a library; nothing was changed; run it again, and if it happens twice, copy the report"
     return f"ended unexpectedly (exit code {code}); nothing was changed; run it again"

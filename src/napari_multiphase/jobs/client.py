@@ -177,7 +177,7 @@ class Client:
             open_handles = [h for h in self._handles.values() if not h.done]
         self._outbox.put(None)
         for child in set(children):
-            child.end(kill=bool(child.jobs))
+            child.end(kill=True)  # files in the making are under temporary names, and nothing else is kept
         for handle in open_handles:
             self._finish(handle, error=_CANCELLED)
         if threading.current_thread() is not self._sender:

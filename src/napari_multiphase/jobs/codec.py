@@ -32,8 +32,8 @@ TYPES = {
     "ModelCard": "model",
     "SegmentOptions": "config",
     "Event": "events",
-    "Series": "io.dicom",
-    "Scan": "studies",
+    "Series": "io.dicom_index",
+    "Scan": "studies.scans",
 }
 """Where each type that may cross lives, below the package; a dataclass or a pydantic model, torch-free."""
 

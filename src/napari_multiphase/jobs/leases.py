@@ -59,7 +59,6 @@ class Store:
 
     def __init__(self, root: Path, folder: Path, owner: str, release: str = "handle") -> None:
         self.root, self.folder, self.owner, self.release = root.resolve(), folder, owner, release
-        folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, array: NDArray[Any]) -> Lease:
         """Lease `array`: as it is where it already is a map of a file of this session, as a copy otherwise."""
@@ -68,14 +67,12 @@ class Store:
         mapped = self._existing(array)
         if mapped is not None:
             return mapped
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}.npy"
-        if array.size:
-            target = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
-            target[...] = array
-            offset = int(target.offset)
-        else:
-            path.touch()
-            offset = 0
+        # Written, not mapped: on a full disk a write fails with an error, a mapped page with a fatal signal.
+        with path.open("wb") as file:
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            offset = file.tell() - array.nbytes
         return self._lease(path, array, offset)
 
     def get(self, lease: Lease) -> NDArray[Any]:

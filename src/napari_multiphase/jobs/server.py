@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import queue
@@ -94,7 +95,8 @@ class Server:
             self._writer.send(message.answer("started"))
             folder = self._folder / message.job
             store = Store(self._folder, folder / "out", message.job)
-            context = Context(lambda event: self._tell(message, event), request.cancel, folder / "out")
+            store.folder.mkdir(parents=True, exist_ok=True)
+            context = Context(lambda event: self._tell(message, event), request.cancel, store.folder)
             task = self._tasks.get(message.task)
             if task is None:
                 raise UserError(f"there is no job '{message.task}': this process runs {', '.join(self._tasks)}")
@@ -176,6 +178,15 @@ def describe(error: BaseException) -> JobError:
     return JobError(
         kind, f"the job stopped on a defect of this program ({kind}: {first[0] if first else 'no text'})", log
     )
+
+
+def lacking(error: BaseException) -> str:
+    """What this computer ran out of, and what to do; empty for an error of another kind."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "there was not enough memory: close other programs, or take smaller tiles"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: free some space, or set MULTIPHASE_SCRATCH to a folder on a larger disk"
+    return ""
 
 
 def private_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -6,7 +6,9 @@ are the objects themselves; `codec` takes them across where the caller is anothe
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,27 +17,55 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
 from napari_multiphase.model import Model
-from napari_multiphase.study import PhaseTransform, Prediction, Study
+from napari_multiphase.study import PhaseTransform, Prediction, Study, TwoBest
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
     from napari_multiphase.phantom import PhantomStudy
+    from napari_multiphase.studies import Scan
 
 
-def scan(context: Context, inputs: Sequence[Path]) -> list[Any]:
-    """The scans in files, folders or zips, each with its guessed phase (`studies.Scan`)."""
-    from napari_multiphase.studies import find_scans
+def scan(context: Context, inputs: Sequence[Path]) -> list[Scan]:
+    """Everything found in files, folders or zips; what can be opened with its guessed phase."""
+    from napari_multiphase.studies import Loader, find_scans, recognise_scans
 
-    return list(find_scans(inputs, on_event=context.on_event, cancel=context.cancel))
+    loader = Loader()
+    found = find_scans(inputs, loader=loader, on_event=context.on_event, cancel=context.cancel)
+    return recognise_scans(found, loader=loader, on_event=context.on_event, cancel=context.cancel)
 
 
 def open_study(
-    context: Context, inputs: Sequence[Path], *, arterial: Path | None = None, venous: Path | None = None
+    context: Context,
+    inputs: Sequence[Path],
+    scans: Sequence[Scan] = (),
+    chosen: Mapping[Phase, Scan] | None = None,
+    *,
+    arterial: Path | None = None,
+    venous: Path | None = None,
 ) -> Study:
-    """Read what `inputs` hold as a study: roles by recognition, or as said by `arterial` and `venous`."""
+    """A study from `inputs`: the scans `chosen` from those found before, or roles by recognition, or as named."""
     from napari_multiphase.studies import open_study as run
 
+    if chosen:
+        return _from_chosen(context, chosen)
     return run(inputs, arterial=arterial, venous=venous, on_event=context.on_event, cancel=context.cancel)
+
+
+def _from_chosen(context: Context, chosen: Mapping[Phase, Scan]) -> Study:
+    from napari_multiphase.studies import Loader, build_study
+
+    loader, volumes, guesses = Loader(), {}, {}
+    for number, (phase, scan) in enumerate(chosen.items()):
+        context.cancel.check()
+        context.on_event(Event("progress", f"reading {scan.title}", number / (len(chosen) + 1)))
+        if scan.problems:
+            raise UserError(scan.problems[0])
+        volumes[phase] = loader.load(scan)
+        # A scan that the user gave another role than it looks like has no reason for that role.
+        if scan.guess is not None and scan.guess.phase is phase:
+            guesses[phase] = scan.guess
+    context.on_event(Event("progress", "checking how the scans fit", len(chosen) / (len(chosen) + 1)))
+    return build_study(volumes, guesses)
 
 
 def sample(context: Context, out: Path, spec: Mapping[str, Any], format: str = "nifti") -> list[Path]:
@@ -44,6 +74,8 @@ def sample(context: Context, out: Path, spec: Mapping[str, Any], format: str = "
 
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
     checked = PhantomSpec(**values)
+    if format == "dicom" and Path(out).is_dir() and any(Path(out).iterdir()):
+        raise UserError(f"{out}: holds files already; choose a new or empty folder for DICOM")
     context.on_event(Event("progress", "making the phantom", 0.0))
     study = make_phantom(checked)
     context.cancel.check()
@@ -52,12 +84,10 @@ def sample(context: Context, out: Path, spec: Mapping[str, Any], format: str = "
 
 
 def _write_dicom(study: PhantomStudy, out: Path) -> list[Path]:
-    """Two CT series of one patient in one frame of reference, a subfolder each; `out` must be new or empty."""
+    """Two CT series of one patient in one frame of reference, a subfolder each."""
     from napari_multiphase.io.atomic import atomic_folder
     from napari_multiphase.io.dicom import series_uids, write_series
 
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files already; choose a new or empty folder for DICOM")
     patient = f"PHANTOM-{study.spec.seed}-{study.spec.pathology}"
     study_uid, frame_uid = series_uids(repr(study.spec))
     with atomic_folder(out) as part:
@@ -97,6 +127,7 @@ def segment(
     """Segment and fuse; intermediate arrays lie in the job's scratch folder."""
     from napari_multiphase.inference.segment import segment as run
 
+    _check_scratch(context.scratch, study)
     return run(
         study,
         _model(model),
@@ -105,6 +136,45 @@ def segment(
         cancel=context.cancel,
         scratch=context.scratch,
     )
+
+
+_FUSED_SLICES = 16
+_SCRATCH_BYTES = 8
+"""Per voxel: labels, confidence, two classes and their probabilities, fused labels and confidence."""
+
+
+def _check_scratch(scratch: Path, study: Study) -> None:
+    """Intermediate files are mapped, and a mapped page that finds the disk full ends the process without a word."""
+    needed = _SCRATCH_BYTES * sum(volume.data.size for volume in study.volumes.values())
+    free = shutil.disk_usage(scratch).free
+    if free < needed:
+        raise UserError(
+            f"{scratch.parent}: {needed / 1e9:.1f} GB are needed for intermediate files and {free / 1e9:.1f} GB are "
+            "free; free some space, or set MULTIPHASE_SCRATCH to a folder on a larger disk"
+        )
+
+
+def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: float) -> Prediction:
+    """The same prediction, fused anew with another weight of the arterial phase. Runs no network."""
+    import numpy as np
+
+    from napari_multiphase.imaging.fusion import carry
+    from napari_multiphase.imaging.fusion import fuse as mix
+
+    if len(prediction.phases) < 2:
+        raise UserError("only one phase was segmented, so there is nothing to fuse: open the other phase as well")
+    grid = prediction.fused_grid
+    arterial, venous = (prediction.phases[phase].two_best for phase in (Phase.ARTERIAL, Phase.VENOUS))
+    matrix = study.transform.venous_to_arterial_mm if study.transform else np.eye(4)
+    labels, confidence = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.uint8)
+    for start in range(0, grid.shape[0], _FUSED_SLICES):
+        context.cancel.check()
+        context.on_event(Event("progress", "fusing", start / grid.shape[0]))
+        rows = slice(start, min(start + _FUSED_SLICES, grid.shape[0]))
+        carried = carry(arterial, study.volumes[Phase.ARTERIAL].grid, grid, matrix, rows)
+        own = TwoBest(venous.first[rows], venous.second[rows], venous.p_first[rows], venous.p_second[rows])
+        labels[rows], confidence[rows] = mix(carried, own, phase_weight)
+    return replace(prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=phase_weight)
 
 
 def save(
@@ -158,6 +228,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     "plan": plan,
     "register": register,
     "segment": segment,
+    "fuse": fuse,
     "save": save,
     "evaluate": evaluate,
     "warm": warm,

@@ -18,7 +18,8 @@ def main(folder: Path, tasks: str = "napari_multiphase.jobs.tasks") -> None:
 
 
 def step_back() -> None:
-    """Give way to the window: all cores are used, but only while nobody else wants them."""
+    """Give way to the window: all cores are used, but only while nobody else wants them, and if the system runs out of
+    memory it ends this process first."""
     with contextlib.suppress(OSError, ImportError):
         if sys.platform == "win32":
             import psutil
@@ -26,3 +27,4 @@ def step_back() -> None:
             psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
         else:
             os.nice(5)
+            Path("/proc/self/oom_score_adj").write_text("500")
