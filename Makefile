@@ -9,7 +9,11 @@ STAMP := $(VENV)/.installed
 
 demo: $(STAMP)
 	@./tools/system-libraries.sh
-	@./tools/with-display.sh $(BIN)/python -m napari_multiphase.gui.demo --screenshots demo
+	@if [ "$$(uname -s)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
+	  ./tools/with-display.sh $(BIN)/python -m napari_multiphase.gui.demo --screenshots demo; \
+	else \
+	  $(BIN)/python -m napari_multiphase.gui.demo; \
+	fi
 
 test: $(STAMP)
 	@./tools/system-libraries.sh
