@@ -1,0 +1,102 @@
+"""What a run leaves in ``report.json``: inputs, model, plan, times, memory, figures per structure, warnings."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_multiphase.config import SegmentOptions
+from napari_multiphase.imaging.tables import StructureRow, structure_table
+from napari_multiphase.inference.plan import Plan
+from napari_multiphase.model import Model
+from napari_multiphase.study import PhasePrediction, PhaseTransform, Study
+from napari_multiphase.volume import Phase, Volume
+
+REPORT_VERSION = 1
+
+
+def make_report(
+    study: Study,
+    model: Model,
+    options: SegmentOptions,
+    plan: Plan,
+    phases: Mapping[Phase, PhasePrediction],
+    fused: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    seconds: Mapping[str, float],
+    peak_mb: float,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The body of report.json: JSON types only, no arrays."""
+    vram = torch.cuda.max_memory_allocated() / 2**20 if plan.device == "cuda" else 0.0
+    return {
+        "report_version": REPORT_VERSION,
+        "study": study.id,
+        "inputs": {phase.value: _input(study.volumes[phase]) for phase in study.phases},
+        "transform": (study.transform or PhaseTransform.identity()).to_dict(),
+        "model": {"name": model.card.name, "method": model.card.method, "weights_sha256": model.card.weights_sha256},
+        "options": options.model_dump(mode="json"),
+        "plan": plan.to_dict(),
+        "device": {
+            "type": plan.device,
+            "name": plan.device_name,
+            "torch": torch.__version__,
+            "system": platform.system(),
+        },
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        "peak_memory_mb": round(peak_mb, 1),
+        "peak_vram_mb": round(vram, 1),
+        "structures": structures(study, phases, fused),
+        "warnings": list(notes),
+    }
+
+
+def structures(
+    study: Study, phases: Mapping[Phase, PhasePrediction], fused: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> list[dict[str, Any]]:
+    """Volume (ml), mean HU and mean confidence of every structure found, in each phase and fused."""
+    tables: dict[str, list[StructureRow]] = {}
+    for phase, result in phases.items():
+        volume = study.volumes[phase]
+        hu = {phase: volume.data}
+        tables[phase.value] = structure_table(result.labels, volume.grid.voxel_ml, hu, result.confidence)
+    home = Phase.VENOUS if Phase.VENOUS in phases else next(iter(phases))
+    volume = study.volumes[home]
+    tables["fused"] = structure_table(fused[0], volume.grid.voxel_ml, {home: volume.data}, fused[1])
+    rows: dict[int, dict[str, Any]] = {}
+    for where, table in tables.items():
+        for row in table:
+            entry = rows.setdefault(
+                row.id, {"id": row.id, "name": row.name, "ml": {}, "group_ml": {}, "mean_hu": {}, "mean_confidence": {}}
+            )
+            entry["ml"][where] = round(row.ml, 3)
+            entry["group_ml"][where] = round(row.group_ml, 3)
+            entry["mean_confidence"][where] = None if row.mean_confidence is None else round(row.mean_confidence, 4)
+            if where != "fused":
+                value = row.mean_hu[Phase(where)]
+                entry["mean_hu"][where] = None if value is None else round(value, 1)
+    return [rows[label] for label in sorted(rows)]
+
+
+def _input(volume: Volume) -> dict[str, Any]:
+    source = volume.source
+    return {
+        "path": str(source.path),
+        "format": source.format,
+        "sha256": source.sha256 or _hash(volume.data),
+        "shape": list(source.shape),
+        "grid": volume.grid.to_dict(),
+        "resampled": source.resampled,
+    }
+
+
+def _hash(data: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for plane in data:
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""Where finished slices go: arrays in memory, or files that grow slice by slice and are mapped when complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.study import PhasePrediction, TwoBest
+
+_NAMES = ("first", "second", "p_first", "p_second", "confidence")
+
+
+class Results:
+    """Five (D, H, W) uint8 arrays filled in ascending z."""
+
+    def __init__(self, shape: tuple[int, int, int], files: list[IO[bytes]] | None) -> None:
+        self._files = files
+        self._arrays = [] if files else [np.empty(shape, np.uint8) for _ in _NAMES]
+        self._next = 0
+
+    def append(self, *arrays: NDArray[np.uint8]) -> None:
+        """The next slices (n, H, W) of first, second, p_first, p_second, confidence."""
+        rows = slice(self._next, self._next + len(arrays[0]))
+        for index, array in enumerate(arrays):
+            if self._files:
+                # Written, not mapped: pages of a mapping would count as memory of this process until evicted.
+                self._files[index].write(np.ascontiguousarray(array).data)
+            else:
+                self._arrays[index][rows] = array
+        self._next = rows.stop
+
+    def complete(self, paths: list[Path]) -> PhasePrediction:
+        """The arrays, read-only maps where they are files."""
+        for file in self._files or []:
+            file.close()
+        first, second, p_first, p_second, confidence = self._arrays or [np.load(p, mmap_mode="r") for p in paths]
+        return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second))
+
+
+@contextmanager
+def open_results(shape: tuple[int, int, int], scratch: Path | None, name: str) -> Iterator[tuple[Results, list[Path]]]:
+    """Room for one phase's results: ``scratch/<name>_<array>.npy``, or memory; an error leaves no file behind."""
+    paths = [scratch / f"{name}_{array}.npy" for array in _NAMES] if scratch else []
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(_npy(path, shape)) for path in paths]
+            yield Results(shape, files or None), paths
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _npy(path: Path, shape: tuple[int, int, int]) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # a new file: an older result that is still mapped keeps its own
+    file = path.open("wb")
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file

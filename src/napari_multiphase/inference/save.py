@@ -1,0 +1,115 @@
+"""Write a prediction: label maps and confidence on the grids of the source files, and report.json. All or nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.io.images import write_on_source
+from napari_multiphase.labels import STRUCTURES
+from napari_multiphase.study import Prediction, Study
+from napari_multiphase.volume import Phase
+
+REPORT_FILE = "report.json"
+Format = Literal["nifti", "dicom-seg"]
+
+
+def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: Format = "nifti") -> list[Path]:
+    """Write ``<phase>_labels``, ``<phase>_confidence``, ``fused_labels``, ``fused_confidence`` and ``report.json``.
+
+    Maps are .nii.gz; those of a phase lie on its source's grid, the fused ones on the venous source's. With "dicom-seg"
+    every label map is also written as DICOM SEG (``<name>_labels.dcm``); its source must be DICOM.
+
+    Everything is written beside `out` first and moved in when complete; other files in `out` stay.
+
+    Returns
+    -------
+    The files written.
+
+    Raises
+    ------
+    UserError : the results belong to another study, or `out` cannot be written; nothing is left half-written.
+    """
+    out = Path(out)
+    if prediction.study_id != study.id:
+        raise UserError(f"these results belong to study {prediction.study_id}, not {study.id}; segment this one first")
+    if format not in ("nifti", "dicom-seg"):
+        raise UserError(f"there is no output format '{format}': choose nifti or dicom-seg")
+    if format == "dicom-seg":
+        _check_dicom(prediction, study)
+    try:
+        made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
+    try:
+        names = _write(prediction, study, part, format)
+        return _move(part, out, names)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {out}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if made and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _write(prediction: Prediction, study: Study, part: Path, format: Format) -> list[str]:
+    home = _fused_phase(prediction)
+    maps = [(phase.value, phase, p.labels, p.confidence) for phase, p in prediction.phases.items()]
+    maps.append(("fused", home, prediction.fused_labels, prediction.fused_confidence))
+    names = []
+    for name, phase, labels, confidence in maps:
+        volume = study.volumes[phase]
+        title = f"{name} by {prediction.model_name}"[:60]
+        write_on_source(part / f"{name}_labels.nii.gz", labels, volume, kind="labels", description=title)
+        write_on_source(part / f"{name}_confidence.nii.gz", confidence, volume, kind="confidence", description=title)
+        names += [f"{name}_labels.nii.gz", f"{name}_confidence.nii.gz"]
+        if format == "dicom-seg":
+            from napari_multiphase.io.dicom_seg import write_seg
+
+            write_seg(part / f"{name}_labels.dcm", labels, volume, STRUCTURES)
+            names.append(f"{name}_labels.dcm")
+    report = {**prediction.report, "notes": list(prediction.notes), "files": [*names, REPORT_FILE]}
+    (part / REPORT_FILE).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*names, REPORT_FILE]
+
+
+def _fused_phase(prediction: Prediction) -> Phase:
+    return Phase.VENOUS if Phase.VENOUS in prediction.phases else next(iter(prediction.phases))
+
+
+def _check_dicom(prediction: Prediction, study: Study) -> None:
+    for phase in prediction.phases:
+        source = study.volumes[phase].source
+        if source.format != "dicom":
+            raise UserError(
+                f"{source.path.name}: DICOM SEG refers to DICOM images and the {phase} scan is {source.format}; "
+                "write NIfTI instead"
+            )
+
+
+def _move(part: Path, out: Path, names: list[str]) -> list[Path]:
+    """Move the complete files in; where one cannot be moved, those before it are put back as they were."""
+    backup = part / "old"
+    backup.mkdir()
+    moved: list[str] = []
+    try:
+        for name in names:
+            if (out / name).exists():
+                (out / name).replace(backup / name)
+            moved.append(name)
+            (part / name).replace(out / name)
+    except OSError:
+        for name in moved:
+            (out / name).unlink(missing_ok=True)
+            if (backup / name).exists():
+                (backup / name).replace(out / name)
+        raise
+    return [out / name for name in names]
