@@ -19,6 +19,7 @@ _REASONS = {
     errno.EPERM: "you may not write there: choose another folder",
     errno.EROFS: "that place is read-only: choose another folder",
     errno.ENOTDIR: "part of the path is a file, not a folder: choose another folder",
+    errno.EEXIST: "part of the path is a file, not a folder: choose another folder",
     errno.EISDIR: "a folder of that name is in the way: choose another name",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }

@@ -26,7 +26,7 @@ RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
 _DEFLATE_MAX = 1100  # deflate cannot do better than about 1032 to 1
 _CHUNK = 4 << 20
-_GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, igzip.isal_zlib.error)
+_GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, igzip.isal_zlib.error)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
