@@ -97,7 +97,7 @@ def stages(run: RunConfig) -> Iterator[Stage]:
     """The common start, then each phase's own segmentor."""
     yield Stage("shared", run.shared_steps, tuple(Phase), module="arterial", learning_rate=1.0)
     for phase in Phase:
-        yield Stage(phase.value, run.phase_steps, (phase,), module=phase.value, learning_rate=0.5)
+        yield Stage(phase.value, run.phase_steps, (phase,), module=phase.value, learning_rate=0.4)
 
 
 def build(run: RunConfig) -> PcnObjective:
