@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +14,7 @@ from napari_multiphase.cli.console import check_folder, in_process, say, say_jso
 
 if TYPE_CHECKING:
     from napari_multiphase.jobs.server import Context
-    from napari_multiphase.study import Prediction, Study
+    from napari_multiphase.study import Study
 
 
 class Device(StrEnum):
@@ -65,12 +67,16 @@ def segment(
         if not as_json:
             _say_findings(opened)
         opened = _registered(context, opened, register)
+        if not as_json:
+            for sentence in tasks.plan(context, opened, chosen, options)["sentences"]:
+                say(sentence)
         prediction = tasks.segment(context, opened, chosen, options)
         files = tasks.save(context, prediction, opened, out, str(format))  # type: ignore[arg-type]
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     if as_json:
-        say_json(dict(prediction.report))
+        say_json(report)
     else:
-        _say_result(prediction, opened, files, out)
+        _say_result(report, files, out)
 
 
 def _inputs(study: Path | None, arterial: Path | None, venous: Path | None) -> list[Path]:
@@ -117,25 +123,23 @@ def _say_findings(study: Study) -> None:
             say(f"{finding.level}: {finding.text}")
 
 
-def _say_result(prediction: Prediction, study: Study, files: list[Path], out: Path) -> None:
+def _say_result(report: Mapping[str, Any], files: list[Path], out: Path) -> None:
     say()
-    table(*volumes_ml(prediction, study))
+    table(*volumes_ml(report))
     say()
-    for note in prediction.notes:
+    for note in report["notes"]:
         say(f"note: {note}")
-    say(f"written to {out}: " + ", ".join(file.name for file in files))
+    seconds, memory = report["seconds"]["total"], report["peak_memory_mb"] / 1024
+    say(f"{seconds:.0f} s, {memory:.1f} GB of memory at most; {len(files)} files in {out}:")
+    say("  " + " ".join(file.name for file in files))
 
 
-def volumes_ml(prediction: Prediction, study: Study) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def volumes_ml(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of the table of volumes: structure, ml in each phase and fused."""
-    import numpy as np
-
-    from napari_multiphase.labels import name_of
-
-    maps = {f"{p} ml": (r.labels, study.volumes[p].grid.voxel_ml) for p, r in prediction.phases.items()}
-    if len(maps) > 1:
-        maps["fused ml"] = (prediction.fused_labels, prediction.fused_grid.voxel_ml)
-    counts = {name: np.bincount(labels.reshape(-1), minlength=256) * ml for name, (labels, ml) in maps.items()}
-    present = np.flatnonzero(sum(counts.values()))
-    rows = [(name_of(int(i)), *(f"{ml[i]:.1f}" if ml[i] else "-" for ml in counts.values())) for i in present if i]
-    return ("structure", *counts), rows
+    phases = [*report["plan"]["phases"]]
+    where = [*phases, "fused"] if len(phases) > 1 else phases
+    rows = []
+    for structure in report["structures"]:
+        figures = (structure["ml"].get(place) for place in where)
+        rows.append((structure["name"], *("-" if ml is None else f"{ml:.1f}" for ml in figures)))
+    return ("structure", *(f"{place} ml" for place in where)), rows

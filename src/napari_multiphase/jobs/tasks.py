@@ -16,8 +16,9 @@ from napari_multiphase.config import SegmentOptions
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
+from napari_multiphase.jobs.window import WINDOW_TASKS
 from napari_multiphase.model import Model
-from napari_multiphase.study import PhaseTransform, Prediction, Study, TwoBest
+from napari_multiphase.study import PhaseTransform, Prediction, Study
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
@@ -138,7 +139,6 @@ def segment(
     )
 
 
-_FUSED_SLICES = 16
 _SCRATCH_BYTES = 8
 """Per voxel: labels, confidence, two classes and their probabilities, fused labels and confidence."""
 
@@ -156,25 +156,19 @@ def _check_scratch(scratch: Path, study: Study) -> None:
 
 def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: float) -> Prediction:
     """The same prediction, fused anew with another weight of the arterial phase. Runs no network."""
-    import numpy as np
-
-    from napari_multiphase.imaging.fusion import carry
-    from napari_multiphase.imaging.fusion import fuse as mix
+    from napari_multiphase.inference.report import structures
+    from napari_multiphase.inference.segment import fuse_phases
 
     if len(prediction.phases) < 2:
         raise UserError("only one phase was segmented, so there is nothing to fuse: open the other phase as well")
-    grid = prediction.fused_grid
-    arterial, venous = (prediction.phases[phase].two_best for phase in (Phase.ARTERIAL, Phase.VENOUS))
-    matrix = study.transform.venous_to_arterial_mm if study.transform else np.eye(4)
-    labels, confidence = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.uint8)
-    for start in range(0, grid.shape[0], _FUSED_SLICES):
-        context.cancel.check()
-        context.on_event(Event("progress", "fusing", start / grid.shape[0]))
-        rows = slice(start, min(start + _FUSED_SLICES, grid.shape[0]))
-        carried = carry(arterial, study.volumes[Phase.ARTERIAL].grid, grid, matrix, rows)
-        own = TwoBest(venous.first[rows], venous.second[rows], venous.p_first[rows], venous.p_second[rows])
-        labels[rows], confidence[rows] = mix(carried, own, phase_weight)
-    return replace(prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=phase_weight)
+    context.on_event(Event("progress", "fusing", 0.0))
+    _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
+    report = dict(prediction.report)
+    report["options"] = {**report.get("options", {}), "phase_weight": phase_weight}
+    report["structures"] = structures(study, prediction.phases, (labels, confidence))
+    return replace(
+        prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=phase_weight, report=report
+    )
 
 
 def save(
@@ -221,7 +215,7 @@ def _model(model: Model | str | None) -> Model:
     return find_model(model)
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {
+TASKS: dict[str, Callable[..., Any]] = {
     "sample": sample,
     "scan": scan,
     "open": open_study,
@@ -234,3 +228,4 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     "warm": warm,
     "warm_parser": warm_parser,
 }
+TASKS.update(WINDOW_TASKS)

@@ -5,7 +5,7 @@ What they return about scans is plain JSON, so that the window's process need no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.imaging.windows import WINDOWS_HU
 from napari_multiphase.jobs.server import Context
-from napari_multiphase.study import Study
+from napari_multiphase.study import Prediction, Study
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
@@ -121,4 +121,21 @@ def aligned(context: Context, study: Study) -> NDArray[Any]:
     return resample(arterial.data, arterial.grid, venous.grid, 1, matrix)
 
 
-WINDOW_TASKS = {"look": look, "pair": pair, "aligned": aligned}
+def refuse(context: Context, study: Study, prediction: Prediction, phase_weight: float) -> dict[str, Any]:
+    """The fused result anew, with another weight: ``{"labels", "confidence", "structures"}``; runs no network."""
+    from napari_multiphase.inference.report import structures
+    from napari_multiphase.inference.segment import fuse_phases
+
+    _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
+    rows = structures(study, prediction.phases, (labels, confidence))
+    return {"labels": labels, "confidence": confidence, "structures": rows}
+
+
+def centres(context: Context, labels: NDArray[np.uint8]) -> dict[str, tuple[int, int, int]]:
+    """A voxel in the middle of each structure of a label map, by id as text: where the window jumps."""
+    from napari_multiphase.imaging.tables import structure_table
+
+    return {str(row.id): row.centre_vox for row in structure_table(labels, 1.0)}
+
+
+WINDOW_TASKS: Mapping[str, Callable[..., Any]] = {"look": look, "pair": pair, "aligned": aligned, "refuse": refuse, "centres": centres}
