@@ -91,7 +91,7 @@ def render(
 def _distance(chunk: Chunk, structure: Structure, edge: float) -> tuple[tuple[slice, slice, slice], Array] | None:
     # Twice what exact distances would need: some are underestimated away from the surface.
     pad = edge + 3.0 * structure.rough_mm
-    where = chunk.locate(structure.shape.box.padded(pad))
+    where = chunk.locate(structure.shape.reach(pad))
     if where is None:
         return None
     x, y, z = chunk.x[where], chunk.y[where], chunk.z[where]
@@ -99,7 +99,7 @@ def _distance(chunk: Chunk, structure: Structure, edge: float) -> tuple[tuple[sl
     if isinstance(shape, Tube):
         d = np.full(x.shape, FAR_MM, np.float32)
         for index, box in enumerate(shape.boxes):
-            part = chunk.locate(box.padded(pad))
+            part = chunk.locate(box.padded(pad, shape.stretch_z))
             if part is None:
                 continue
             inner = tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(part, where, strict=True))

@@ -36,9 +36,10 @@ class Box:
         lo, hi = np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi)
         return Box(_point(lo), _point(hi))
 
-    def padded(self, mm: float) -> Box:
-        """Grown by `mm` on every side."""
-        return Box(_point(np.subtract(self.lo, mm)), _point(np.add(self.hi, mm)))
+    def padded(self, mm: float, stretch_z: float = 1.0) -> Box:
+        """Grown by `mm` on every side, `stretch_z` times that above and below."""
+        grow = mm * np.array([1.0, 1.0, stretch_z])
+        return Box(_point(np.subtract(self.lo, grow)), _point(np.add(self.hi, grow)))
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Solid:
 
     box: Box
     distance: Distance
+
+    def reach(self, mm: float) -> Box:
+        """Where distances up to half of `mm` are found (first-order distances may be underestimated outside)."""
+        return self.box.padded(1.5 * mm)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ class Tube:
         object.__setattr__(self, "boxes", tuple(boxes))
         lo, hi = np.min([b.lo for b in boxes], axis=0), np.max([b.hi for b in boxes], axis=0)
         object.__setattr__(self, "box", Box(_point(lo), _point(hi)))
+
+    def reach(self, mm: float) -> Box:
+        """Where distances up to half of `mm` are found."""
+        return self.box.padded(mm, self.stretch_z)
 
     def segment(self, index: int, x: Array, y: Array, z: Array) -> Array:
         """Distance to round cone `index`."""

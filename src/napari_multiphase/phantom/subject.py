@@ -93,7 +93,7 @@ class Torso:
         return np.asarray((z - height) / np.sqrt(1 + steep * steep), np.float32)
 
 
-EVERYWHERE = Box((-900, -900, -900), (900, 900, 900))
+EVERYWHERE = Box((-1e4, -1e4, -1e4), (1e4, 1e4, 1e4))
 
 
 class Subject:

@@ -80,7 +80,7 @@ def _table(subject: Subject) -> list[Structure]:
         ring = np.abs(np.sqrt(x * x + py * py) - np.float32(radius + 9)) - 9
         return np.maximum(ring, np.abs(x) - 205) + 0 * z
 
-    box = Box((-206, bottom - 60, -900), (206, bottom + 20, 900))
+    box = Box((-206, bottom - 60, -1e4), (206, bottom + 20, 1e4))
     return [Structure("table", Solid(box, distance), [Layer(0, both(shell), None), Layer(3.6, both(-930.0), None)])]
 
 
@@ -101,7 +101,7 @@ def muscles(subject: Subject) -> list[Structure]:
 
         out.append(
             Structure(
-                "paraspinal", Solid(Box((side * 35 - 36, 60, -260), (side * 35 + 36, 120, 320)), paraspinal), layer
+                "paraspinal", Solid(Box((side * 35 - 40, 60, -1e4), (side * 35 + 40, 120, 1e4)), paraspinal), layer
             )
         )
         psoas = [
@@ -270,7 +270,7 @@ def chest(subject: Subject) -> list[Structure]:
         return lung + np.float32(0.35) * site.y + 12 * site.coarse + 10 * site.fine
 
     box = Box(
-        (-torso.side * 1.1, torso.centre_y - torso.depth * 1.1, -30),
+        (-torso.side * 1.1, torso.centre_y - torso.depth * 1.1, -70),
         (torso.side * 1.1, torso.centre_y + torso.depth * 1.1, top),
     )
     out = [
