@@ -1,0 +1,143 @@
+"""Which model, and its card: what it learned from, which structures, how good, under which licence."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QToolButton, QVBoxLayout, QWidget
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.gui.dock_parts import row, wrapped
+from napari_multiphase.gui.remember import recall, remember
+from napari_multiphase.gui.session import Session
+from napari_multiphase.labels import name_of
+from napari_multiphase.model import Model, ModelCard
+
+PHANTOMS_ONLY = "Trained on phantoms only: a demonstration, not for patients."
+
+
+def card_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What the card says, as (heading, text)."""
+    phases = " and ".join(card.phases)
+    names = ", ".join(name_of(label) for label in card.labels[1:])
+    spacing = " x ".join(f"{s:g}" for s in card.spacing_mm)
+    lines = [
+        ("Learned from", card.training_data),
+        ("Phases", phases),
+        (f"{len(card.labels) - 1} structures", names),
+        ("Works at", f"{spacing} mm, {card.window_hu[0]:g} to {card.window_hu[1]:g} HU"),
+        ("Figures", figures(card.metrics)),
+        ("Licence", card.licence),
+    ]
+    return [(title, text) for title, text in lines if text]
+
+
+def figures(metrics: dict[str, Any]) -> str:
+    """The plain numbers of the card's metrics, in words."""
+    plain = [(k, v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in plain)
+
+
+class ModelPicker(QWidget):
+    """Chooser, one-paragraph summary, and the whole card behind *Card*."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._models: list[Model] = []
+        self.chooser = QComboBox()
+        self.chooser.setToolTip("The model that segments")
+        self.chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.chooser.setMinimumContentsLength(12)
+        self.card_button = QToolButton()
+        self.card_button.setText("Card")
+        self.card_button.setCheckable(True)
+        self.card_button.setToolTip("What this model is: training data, structures, figures, licence")
+        self.other = QToolButton()
+        self.other.setText("...")
+        self.other.setToolTip("Use a model from a folder")
+        self.other.clicked.connect(self._ask_folder)
+        self.summary = wrapped()
+        self.note = wrapped(PHANTOMS_ONLY)
+        self.note.setObjectName("multiphase_note")
+        self.note.setStyleSheet("#multiphase_note { color: #e0a030; font-weight: bold; }")
+        self.card = QFrame()
+        self._card_layout = QVBoxLayout(self.card)
+        self._card_layout.setContentsMargins(8, 4, 8, 4)
+        self._card_text = wrapped()
+        self._card_layout.addWidget(self._card_text)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row(self.chooser, self.card_button, self.other, stretch=0))
+        for part in (self.note, self.summary, self.card):
+            layout.addWidget(part)
+        self.card_button.toggled.connect(self.card.setVisible)
+        self.chooser.activated.connect(lambda index: self._use(index))
+        for part in (self.note, self.card):
+            part.hide()
+        self.summary.setText("Looking for models...")
+        threading.Thread(target=self._find, daemon=True, name="multiphase models").start()
+
+    # --- finding (not on the window's thread: weights are hashed) ------------------------------------------------
+
+    def _find(self) -> None:
+        from napari_multiphase.io.models import bundled, read_model
+
+        found: list[Model] = []
+        errors: list[str] = []
+        own = [Path(folder) for folder in recall("model_folders", [])]
+        for folder in [*(f for f in own if f.is_dir()), *bundled()]:
+            try:
+                found.append(read_model(folder))
+            except UserError as error:
+                errors.append(str(error))
+        self._session.bridge.post(lambda: self._found(found, errors))
+
+    def _found(self, models: list[Model], errors: list[str]) -> None:
+        self._models = models
+        self.chooser.clear()
+        for model in models:
+            self.chooser.addItem(model.card.name, str(model.folder))
+            self.chooser.setItemData(self.chooser.count() - 1, str(model.folder), 3)
+        self.chooser.setEnabled(bool(models))
+        chosen = max(0, self.chooser.findData(recall("model", "")))
+        if models:
+            self.chooser.setCurrentIndex(chosen)
+            self._show(models[chosen])
+        else:
+            self.summary.setText("There is no model yet: use '...' to choose a model folder.")
+        for error in errors:
+            self._session.tell_error("model", error, "")
+
+    def _ask_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Choose a model folder", recall("last_model_folder", ""))
+        if chosen:
+            self.add_folder(Path(chosen))
+
+    def add_folder(self, folder: Path) -> None:
+        """Put the user's own model on top and use it."""
+        remember("last_model_folder", str(folder.parent))
+        remember("model_folders", [str(folder), *(f for f in recall("model_folders", []) if f != str(folder))][:20])
+        remember("model", str(folder))
+        threading.Thread(target=self._find, daemon=True, name="multiphase models").start()
+
+    # --- showing -------------------------------------------------------------------------------------------------
+
+    def _use(self, index: int) -> None:
+        remember("model", str(self._models[index].folder))
+        self._show(self._models[index])
+
+    def _show(self, model: Model) -> None:
+        card = model.card
+        self.summary.setText(card.summary)
+        self.note.setVisible(card.phantoms_only)
+        self._card_text.setText("<br>".join(f"<b>{title}:</b> {_plain(text)}" for title, text in card_lines(card)))
+        self._session.model = model
+        self._session.bridge.changed.emit("model")
+
+
+def _plain(text: str) -> str:
+    """A card is a stranger's text: no markup of it is interpreted."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

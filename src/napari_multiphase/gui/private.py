@@ -1,0 +1,93 @@
+"""All that reaches into napari where it has no public door yet: an update of napari breaks this file alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import napari
+    from qtpy.QtWidgets import QDockWidget, QWidget
+
+
+class ListedTask:
+    """A long job in napari's task list (asked about when the window closes) and in its activity dock."""
+
+    def __init__(self, viewer: napari.Viewer, description: str, cancel: Callable[[], object]) -> None:
+        from napari.utils import progress
+        from napari.utils.task_status import Status
+
+        self._status = Status
+        self._window: Any = getattr(viewer, "window", None)
+        self._id: Any = None
+        self._bar = progress(total=1000, desc=description, gui=True)
+        if self._window is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                self._id = self._window._register_task_status(
+                    "multiphase", Status.BUSY, description, lambda: bool(cancel()) or True
+                )
+
+    def step(self, description: str, fraction: float | None) -> None:
+        """Say what is being done now."""
+        self._bar.set_description(description)
+        if fraction is not None:
+            self._bar.update(max(0, round(1000 * fraction) - self._bar.n))
+        self._update(self._status.BUSY, description)
+
+    def close(self, outcome: str) -> None:
+        """The job ended: "completed", "cancelled" or "failed"."""
+        self._bar.close()
+        self._update(self._status(outcome), "")
+
+    def _update(self, status: Any, description: str) -> None:
+        if self._id is None:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self._window._update_task_status(self._id, status, description)
+
+
+def dock_of(widget: QWidget) -> QDockWidget:
+    """The dock that holds a widget, whatever napari wrapped around it."""
+    from qtpy.QtWidgets import QDockWidget
+
+    parent: Any = widget
+    while not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+        if parent is None:
+            raise LookupError("the widget is not in a dock")
+    return parent
+
+
+def qt_window(viewer: napari.Viewer) -> Any:
+    """The main window as a Qt object, or None where there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return getattr(getattr(viewer, "window", None), "_qt_window", None)
+
+
+def drop_targets(viewer: napari.Viewer) -> list[Any]:
+    """The Qt widgets around the canvas that take dropped files."""
+    from qtpy.QtWidgets import QWidget
+
+    window = qt_window(viewer)
+    centre = window.centralWidget() if window is not None else None
+    if centre is None:
+        return []
+    return [widget for widget in (centre, *centre.findChildren(QWidget)) if widget.acceptDrops()]
+
+
+def warm_labels(viewer: napari.Viewer) -> None:
+    """Pay now for what napari sets up with the first Labels layer (over a second), while the user waits anyway."""
+    import numpy as np
+
+    with suppress(Exception):
+        chosen = list(viewer.layers.selection)
+        like = viewer.layers[0]
+        place = {"scale": like.scale, "translate": like.translate, "units": like.units, "axis_labels": like.axis_labels}
+        layer = viewer.add_labels(np.zeros((1, 2, 2), np.uint8), name="warming up", visible=False, **place)
+        viewer.layers.remove(layer)
+        viewer.layers.selection = set(chosen)

@@ -1,0 +1,121 @@
+"""The slider's work: the slice in view is fused anew at once, the whole volume in the worker when the slider rests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.gui.layers import layers_of, ours, writable
+from napari_multiphase.gui.session import Run, Session
+from napari_multiphase.imaging.fusion import carry, fuse
+from napari_multiphase.study import Prediction, Study, TwoBest
+from napari_multiphase.volume import Grid, Phase
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+
+def why_off(run: Run | None) -> str:
+    """Why the slider cannot be moved, or nothing where it can."""
+    if run is None:
+        return "Segment first"
+    if len(run.prediction.phases) < 2:
+        return "Only one phase was segmented: there is nothing to mix"
+    if any(result.two_best is None for result in run.prediction.phases.values()):
+        return "This method predicts one map for both phases: there is nothing to mix"
+    return ""
+
+
+def plane_grid(grid: Grid, axis: int, index: int) -> Grid:
+    """The part of `grid` that is one voxel thick along `axis`, at `index`."""
+    shape = tuple(1 if a == axis else n for a, n in enumerate(grid.shape))
+    origin = tuple(
+        o + (index * s if a == axis else 0)
+        for a, (o, s) in enumerate(zip(grid.origin_mm, grid.spacing_mm, strict=True))
+    )
+    return Grid(shape, grid.spacing_mm, origin)  # type: ignore[arg-type]
+
+
+def _plane(best: TwoBest, axis: int, index: int) -> TwoBest:
+    cut: list[Any] = [slice(None)] * 3
+    cut[axis] = slice(index, index + 1)
+    key = tuple(cut)
+    return TwoBest(best.first[key], best.second[key], best.p_first[key], best.p_second[key])
+
+
+def fuse_plane(
+    prediction: Prediction, study: Study, axis: int, index: int, weight: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels and confidence of one plane of the fused grid, one voxel thick along `axis`."""
+    venous = _plane(prediction.phases[Phase.VENOUS].two_best, axis, index)
+    matrix = study.transform.venous_to_arterial_mm if study.transform else np.eye(4)
+    to_grid = plane_grid(prediction.fused_grid, axis, index)
+    arterial_grid = study.volumes[Phase.ARTERIAL].grid
+    arterial = carry(prediction.phases[Phase.ARTERIAL].two_best, arterial_grid, to_grid, matrix)
+    return fuse(arterial, venous, weight)
+
+
+class Refusing:
+    """Follows the slider for one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pending: float | None = None
+        self._study: Study | None = None
+        session.bridge.changed.connect(self._on_change)
+
+    def _on_change(self, topic: str) -> None:
+        if topic == "prediction":
+            # The study as it was when the model ran: its transform is the one that was fused with.
+            self._study = self._session.study
+
+    def _layers(self, run: Run) -> list[Layer]:
+        return layers_of(self._session.viewer, run=run.number, phase="fused")
+
+    def move(self, weight: float) -> None:
+        """Fuse the slice in view with `weight` and show it."""
+        session, run, study = self._session, self._session.run, self._study
+        session.set_weight(weight)
+        if run is None or study is None or why_off(run):
+            return
+        viewer = session.viewer
+        if viewer.dims.ndisplay != 2 or viewer.dims.ndim != 3:
+            return
+        axis = int(viewer.dims.not_displayed[0])
+        grid = run.prediction.fused_grid
+        index = round((viewer.dims.point[axis] - grid.origin_mm[axis]) / grid.spacing_mm[axis])
+        if not 0 <= index < grid.shape[axis]:
+            return
+        labels, confidence = fuse_plane(run.prediction, study, axis, index, weight)
+        cut: list[Any] = [slice(None)] * 3
+        cut[axis] = slice(index, index + 1)
+        for layer in self._layers(run):
+            if not ours(layer).get("edited"):
+                layer.data[tuple(cut)] = labels if ours(layer)["kind"] == "labels" else confidence
+                layer.refresh()
+
+    def rest(self, weight: float) -> None:
+        """Fuse the volume with `weight`, in the worker; only the newest request counts."""
+        run, study = self._session.run, self._study
+        if run is None or study is None or why_off(run):
+            return
+        self._pending = weight
+        params = {"prediction": run.prediction, "study": study, "phase_weight": weight}
+        self._session.quietly("refuse", params, lambda result: self._fused(run, weight, result), priority=5)
+
+    def _fused(self, run: Run, weight: float, result: Mapping[str, Any] | None) -> None:
+        if result is None or run is not self._session.run or weight != self._pending:
+            return
+        report = {**run.prediction.report, "structures": result["structures"]}
+        labels, confidence = result["labels"], result["confidence"]
+        run.prediction = replace(
+            run.prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=weight, report=report
+        )
+        for layer in self._layers(run):
+            if not ours(layer).get("edited"):
+                layer.data = writable(labels if ours(layer)["kind"] == "labels" else confidence)
+        self._session.bridge.changed.emit("refused")

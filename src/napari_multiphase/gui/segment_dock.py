@@ -1,0 +1,225 @@
+"""The Segment dock: which model, what it will take, Segment, and what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QToolButton, QWidget
+
+from napari_multiphase.config import SegmentOptions
+from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, wrapped
+from napari_multiphase.gui.layers import jump_to
+from napari_multiphase.gui.model_picker import ModelPicker
+from napari_multiphase.gui.phase_slider import PhaseSlider
+from napari_multiphase.gui.refusing import Refusing, why_off
+from napari_multiphase.gui.remember import preference, recall, remember
+from napari_multiphase.gui.results import Row, plan_in_words, rows_of
+from napari_multiphase.gui.session import Session, get_session
+from napari_multiphase.gui.structure_table import StructureTable
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_multiphase.study import Prediction
+
+_SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
+_SAVE_TIP = "Write labels, confidence and report to a folder, on the scans' own grids"
+_OUTPUTS = {"labels": "Per phase", "fused": "Fused", "confidence": "Confidence"}
+_OUTPUT_TIPS = {
+    "labels": "A label layer for each phase, on its own grid",
+    "fused": "Labels of both phases together, on the venous grid",
+    "confidence": "Where the model is unsure: a warm overlay for each label layer",
+}
+
+
+class SegmentDock(Dock):
+    """From a study to labels."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.session: Session = get_session(napari_viewer)
+        self.refusing = Refusing(self.session)
+        self._build_setup()
+        self._build_results()
+        self.body.addStretch(1)
+        self.error = ErrorBox()
+        self.progress = ProgressRow(self.session.cancel)
+        self.segment = button("Segment", self._segment, _SEGMENT_TIP)
+        self.segment.setShortcut("Ctrl+Shift+S")
+        self.save = button("Save results...", self._ask_save, _SAVE_TIP)
+        self.footer.addWidget(self.error)
+        self.footer.addWidget(self.progress)
+        self.footer.addLayout(row(self.segment, self.save, stretch=0))
+        bridge = self.session.bridge
+        bridge.changed.connect(self._on_change)
+        bridge.progressed.connect(self._on_progress)
+        bridge.failed.connect(self._on_failure)
+        for topic in ("study", "busy", "refused"):
+            self._on_change(topic)
+
+    def _build_setup(self) -> None:
+        self.empty = wrapped("Open a study first: its scans are segmented here.")
+        self.go_open = button("Open a study", self._show_study_dock, "Go to the Study dock")
+        self.body.addWidget(self.empty)
+        self.body.addWidget(self.go_open)
+        self.body.addWidget(heading("Model"))
+        self.picker = ModelPicker(self.session)
+        self.body.addWidget(self.picker)
+        self.gear = QToolButton()
+        self.gear.setText("Change...")
+        self.gear.setCheckable(True)
+        self.gear.setToolTip("Choose another device")
+        self.body.addLayout(row(heading("Plan"), QWidget(), self.gear, stretch=1))
+        self.plan = wrapped("")
+        self.body.addWidget(self.plan)
+        self.device = QComboBox()
+        for name in ("auto", "cpu", "cuda", "mps"):
+            self.device.addItem(name, name)
+        self.device.setCurrentIndex(max(0, self.device.findData(preference("segment", "device", "auto"))))
+        self.device.activated.connect(lambda _index: self._ask_plan())
+        self.overrides = QWidget()
+        self.overrides.setLayout(row(QLabel("Device"), self.device, stretch=1))
+        self.overrides.hide()
+        self.gear.toggled.connect(self.overrides.setVisible)
+        self.body.addWidget(self.overrides)
+        self.outputs: dict[str, QCheckBox] = {}
+        chosen = recall("outputs", list(_OUTPUTS))
+        self.body.addWidget(heading("Outputs"))
+        for key, text in _OUTPUTS.items():
+            box = QCheckBox(text)
+            box.setToolTip(_OUTPUT_TIPS[key])
+            box.setChecked(key in chosen)
+            box.toggled.connect(lambda _checked: self._on_outputs())
+            self.outputs[key] = box
+        self.body.addLayout(row(*self.outputs.values()))
+
+    def _build_results(self) -> None:
+        self.result_title = heading("Results")
+        self.notes = wrapped(faint=True)
+        self.slider = PhaseSlider(self.refusing.move, self.refusing.rest)
+        self.table = StructureTable(self.session.set_hidden, self._go_to)
+        self.results: list[QWidget] = [self.result_title, self.slider, self.table, self.notes]
+        for part in self.results:
+            self.body.addWidget(part)
+            part.hide()
+
+    # --- what the user does --------------------------------------------------------------------------------------
+
+    def options(self) -> SegmentOptions:
+        """What was chosen; the rest is the model's."""
+        return SegmentOptions(device=self.device.currentData(), phase_weight=self.session.phase_weight)
+
+    def chosen_outputs(self) -> frozenset[str]:
+        """Which results become layers."""
+        return frozenset(key for key, box in self.outputs.items() if box.isChecked())
+
+    def _segment(self) -> None:
+        session = self.session
+        params = {"study": session.study, "model": session.model, "options": self.options()}
+        outputs = self.chosen_outputs()
+        session.ask("segment", "Segmenting", params, lambda prediction: self._segmented(prediction, outputs))
+
+    def _segmented(self, prediction: Prediction, outputs: frozenset[str]) -> None:
+        session = self.session
+        if session.study is None or prediction.study_id != session.study.id:
+            return
+        session.new_run(prediction, outputs)
+        run = session.run
+        assert run is not None
+        session.quietly("centres", {"labels": prediction.fused_labels}, lambda found: run.centres.update(found or {}))
+
+    def _ask_save(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Save results into a folder", recall("last_out", ""))
+        if chosen:
+            remember("last_out", chosen)
+            self.save_into(Path(chosen))
+
+    def save_into(self, folder: Path) -> None:
+        """Write the newest results into `folder`, in the worker."""
+        session = self.session
+        assert session.run is not None
+        params = {"prediction": session.run.prediction, "study": session.study, "out": folder}
+        session.ask("save", f"Saving into {folder.name}", params, lambda paths: self._saved(folder, paths))
+
+    def _saved(self, folder: Path, paths: list[Path]) -> None:
+        from napari.utils.notifications import show_info
+
+        show_info(f"Saved {len(paths)} files into {folder}.")
+
+    def _go_to(self, entry: Row) -> None:
+        run = self.session.run
+        if run is not None and str(entry.label) in run.centres:
+            jump_to(self.session.viewer, run.prediction.fused_grid, run.centres[str(entry.label)])
+
+    def _show_study_dock(self) -> None:
+        from napari_multiphase.gui.workbench import open_workbench
+
+        open_workbench(self.session.viewer)
+
+    def _on_outputs(self) -> None:
+        remember("outputs", sorted(self.chosen_outputs()))
+        self._on_busy()
+
+    def _ask_plan(self) -> None:
+        session = self.session
+        if session.study is None or session.model is None:
+            return
+        self.plan.setText("Working out a plan...")
+        params = {"study": session.study, "model": session.model, "options": self.options()}
+        revision = session.revision
+        session.quietly("plan", params, lambda plan: self._planned(plan, revision))
+
+    def _planned(self, plan: Any, revision: int) -> None:
+        if revision != self.session.revision:
+            return
+        self.session.plan = plan
+        self.plan.setText(plan_in_words(plan) if plan else "No plan could be made; Segment will say why.")
+
+    # --- what the session says -----------------------------------------------------------------------------------
+
+    def _on_change(self, topic: str) -> None:
+        if topic in ("study", "model", "transform"):
+            for widget in (self.empty, self.go_open):
+                widget.setVisible(self.session.study is None)
+            self.plan.setText("" if self.session.study else "Known once a study is open.")
+            self._ask_plan()
+            self._on_busy()
+        if topic in ("study", "prediction", "refused"):
+            self._fill_results()
+        if topic == "busy":
+            self._on_busy()
+
+    def _on_busy(self) -> None:
+        session, job = self.session, self.session.job
+        reason = f"'{job.title}' is running" if job else ""
+        reason = reason or ("" if session.study else "Open a study first")
+        reason = reason or ("" if session.model else "Choose a model first")
+        allow(self.segment, reason or ("" if self.chosen_outputs() else "Choose an output first"), _SEGMENT_TIP)
+        self.save.setVisible(session.run is not None)
+        allow(self.save, f"'{job.title}' is running" if job else "", _SAVE_TIP)
+        if job and job.task in ("segment", "save"):
+            self.error.hide()
+            self.progress.start(job.title)
+        else:
+            self.progress.stop()
+
+    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
+        if self.session.job and self.session.job.task in ("segment", "save"):
+            self.progress.step(text, fraction, remaining_s)
+
+    def _on_failure(self, task: str, sentence: str, log: str) -> None:
+        if task in ("segment", "save", "model"):
+            self.error.tell(sentence, log)
+
+    def _fill_results(self) -> None:
+        run = self.session.run
+        for part in self.results:
+            part.setVisible(run is not None)
+        if run is not None:
+            prediction = run.prediction
+            self.slider.show_weight(self.session.phase_weight, why_off(run))
+            self.table.show_rows(rows_of(prediction.report.get("structures", ())), self.session.hidden)
+            self.notes.setText("\n".join(prediction.notes))
+            self.notes.setVisible(bool(prediction.notes))
+        self._on_busy()
