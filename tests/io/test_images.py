@@ -121,15 +121,12 @@ def test_sheared_nifti_and_nrrd_are_resampled_alike_and_written_back_sheared(tmp
     vectors = " ".join(f"({','.join(map(repr, lps[:3, c].tolist()))})" for c in range(3))
     text = (
         "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 12 14 10\n"
-        f"space directions: {vectors}\nkinds: domain domain domain\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
+        f"space directions: {vectors}\nkinds: domain domain domain\nendian: little\n"
+        "encoding: raw\nspace origin: (0,0,0)\n\n"
     )
     (tmp_path / "tilt.nrrd").write_bytes(text.encode() + data.tobytes(order="F"))
-    try:
-        other = read_image(tmp_path / "tilt.nrrd")
-    except UserError as error:
-        assert "right angles" in str(error)  # ITK versions that refuse shear
-    else:
-        assert np.array_equal(other.data, volume.data)
+    other = read_image(tmp_path / "tilt.nrrd")
+    assert np.array_equal(other.data, volume.data)
 
 
 def test_oblique_image_written_back_keeps_its_own_affine(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class Files:
             names = [p.relative_to(self.path).as_posix() for p in found]
         else:
             names = [i.filename for i in self._archive.infolist() if not i.is_dir()]
-        names = [n for n in names if not any(part.startswith(".") for part in n.split("/")) and "__MACOSX" not in n]
+        names = [n for n in names if not _is_hidden(n)]
         if len(names) > _COUNT_LIMIT:
             raise UserError(f"{self.path}: holds {len(names):,} files; choose the folder of one patient")
         return sorted(names)
@@ -61,6 +61,11 @@ class Files:
         if len(block) > MEMBER_LIMIT:
             raise UserError(f"{self.path.name}: {name} is larger than {MEMBER_LIMIT >> 20} MB and is not read")
         return block
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.split("/")
+    return "__MACOSX" in parts or any(p.startswith(".") and p not in (".", "..") for p in parts)
 
 
 @contextmanager

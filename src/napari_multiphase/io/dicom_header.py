@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -149,8 +150,13 @@ def read_header(files: Files, name: str) -> Header | None:
             if is_deflated(handle.read(4096)):
                 raise Damaged
             handle.seek(0)
-            dataset = pydicom.dcmread(Bounded(handle), stop_before_pixels=True, specific_tags=list(_TAGS))
-            return header_of(dataset, name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd values are judged below, by what they are needed for
+                dataset = pydicom.dcmread(Bounded(handle), stop_before_pixels=True, specific_tags=list(_TAGS))
+                header = header_of(dataset, name)
+            if header is None and not dataset.file_meta.get("MediaStorageSOPClassUID"):
+                raise Damaged
+            return header
     except InvalidDicomError:
         return None
     except (zipfile.BadZipFile, zlib.error) as error:
@@ -187,6 +193,8 @@ def _placed(facts: Mapping[str, Any]) -> Placed | None:
         rows, columns = int(facts["Rows"]), int(facts["Columns"])
     except (TypeError, ValueError, KeyError):
         return None
-    if not np.isfinite([x, y, z, a, b, c, d, e, f, row_mm, column_mm]).all():
+    row, column = np.array([a, b, c]), np.array([d, e, f])
+    lengths = [np.linalg.norm(v) for v in (row, column, np.cross(row, column))]
+    if not np.isfinite([x, y, z, row_mm, column_mm]).all() or not np.allclose(lengths, 1, atol=1e-2):
         return None
     return Placed((x, y, z), (a, b, c, d, e, f), rows, columns, row_mm, column_mm, thickness)

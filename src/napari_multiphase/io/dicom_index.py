@@ -17,9 +17,11 @@ from napari_multiphase.io.dicom_acquisitions import acquisitions, by_series
 from napari_multiphase.io.dicom_header import PHASE_TAGS, SYNTAXES, Damaged, Header, read_header
 from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, offsets_mm, stack
 from napari_multiphase.io.geometry import check_affine
-from napari_multiphase.io.values import check_scaling
+from napari_multiphase.io.values import check_scaling, check_steps
 
 FEWEST_SLICES = 5
+_UNPLACED = "does not say where its slices lie (position, orientation or spacing is missing or impossible)"
+_SCALING = (("RescaleSlope", "1"), ("RescaleIntercept", "0"))
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,10 @@ def _problems(group: list[Header]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         (lambda: (first.whole("NumberOfFrames") or 1) > 1, "holds many frames per file; export it as single-frame CT"),
         (lambda: (first.whole("SamplesPerPixel") or 1) != 1, "is a colour picture, not a scan"),
         (lambda: len(group) < FEWEST_SLICES, f"has too few slices ({len(group)}), a scan has {FEWEST_SLICES} or more"),
-        (lambda: any(h.placed is None for h in group), "does not say where its slices lie; export it again"),
+        (
+            lambda: any(h.placed is None for h in group),
+            _UNPLACED,
+        ),
     ]
     for failed, words in checks:
         if failed():
@@ -201,7 +206,9 @@ def _stack_problems(group: list[Header], name: str) -> tuple[str, ...]:
         return (f"has too few slices at different places ({len(keep)}), a scan has {FEWEST_SLICES} or more",)
     try:
         for header in group:
-            check_scaling(float(header.text("RescaleSlope") or 1), float(header.text("RescaleIntercept") or 0), name)
+            slope, intercept = (header.text(k) or default for k, default in _SCALING)
+            check_scaling(float(slope), float(intercept), name)
+            check_steps(float(slope), name)
         lattice = stack(keep, name)
         check_affine(lattice.affine_mm, lattice.shape, name)
     except UserError as error:

@@ -20,7 +20,7 @@ from napari_multiphase.io.dicom_header import SYNTAXES, Header, header_of, is_de
 from napari_multiphase.io.dicom_index import Series
 from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, offsets_mm, stack
 from napari_multiphase.io.geometry import AIR_HU, MAX_VOXELS, check_affine, to_canonical
-from napari_multiphase.io.values import check_scaling
+from napari_multiphase.io.values import check_scaling, check_steps
 from napari_multiphase.volume import Source, Volume
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
@@ -105,6 +105,7 @@ def _scaling(dataset: pydicom.Dataset, name: str) -> tuple[float, float]:
     except (ValueError, TypeError) as error:
         raise UserError(f"{name}: its slope or intercept is not a number; export the scan again") from error
     check_scaling(*values, name)
+    check_steps(values[0], name)
     return values
 
 

@@ -38,15 +38,11 @@ def stack(slices: list[Placed], name: str) -> Lattice:
 
     Raises
     ------
-    UserError : gaps of more than three steps, slices off one line, axes that are no directions.
+    UserError : gaps of more than three steps, slices off one line.
     """
     first = slices[0]
     row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(row, column)
-    if not np.isfinite([*row, *column]).all() or not np.allclose(
-        [*map(np.linalg.norm, (row, column, normal))], 1, atol=1e-2
-    ):
-        raise UserError(f"{name}: its image orientation is not two directions at right angles; export the series again")
     affine = np.eye(4)
     affine[:3, 0] = row / np.linalg.norm(row) * first.column_spacing_mm
     affine[:3, 1] = column / np.linalg.norm(column) * first.row_spacing_mm

@@ -14,6 +14,7 @@ from napari_multiphase.errors import UserError
 
 _SLOPE_RANGE = (1e-6, 1e4)
 _LARGEST_INTERCEPT = 1e6
+_COARSEST_STEP_HU = 10.0
 
 
 def check_scaling(slope: float, intercept: float, name: str) -> None:
@@ -26,6 +27,14 @@ def check_scaling(slope: float, intercept: float, name: str) -> None:
         raise UserError(
             f"{name}: its slope {slope:g} and intercept {intercept:g} cannot give Hounsfield units; "
             "export the scan again"
+        )
+
+
+def check_steps(slope: float, name: str) -> None:
+    """Raise a UserError where neighbouring stored values lie so far apart that organs merge (8-bit copies of CT)."""
+    if abs(slope) > _COARSEST_STEP_HU:
+        raise UserError(
+            f"{name}: stores HU in steps of {abs(slope):.3g}, too coarse to tell organs apart; get the original"
         )
 
 
