@@ -126,7 +126,8 @@ def _fuse_chunk(
 
 def _ratio(best: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """best / second, at least 1; a vanishing second gives a very large, finite number."""
-    return np.maximum(best, np.float32(1e-30)) / np.maximum(second, np.float32(1e-30))
+    ratio = np.maximum(best, np.float32(1e-30)) / np.maximum(second, np.float32(1e-30))
+    return np.asarray(ratio, np.float32)
 
 
 def dropped_bound(arterial: TwoBest, venous: TwoBest, phase_weight: float) -> NDArray[np.float32]:
@@ -136,7 +137,8 @@ def dropped_bound(arterial: TwoBest, venous: TwoBest, phase_weight: float) -> ND
         p1, p2 = best.p_first / np.float32(255), best.p_second / np.float32(255)
         return np.minimum(p2, np.maximum(1 - p1 - p2, 0))
 
-    return np.float32(phase_weight) * phase(arterial) + np.float32(1 - phase_weight) * phase(venous)
+    bound = np.float32(phase_weight) * phase(arterial) + np.float32(1 - phase_weight) * phase(venous)
+    return np.asarray(bound, np.float32)
 
 
 def carry(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body
 from napari_multiphase.imaging.fusion import encode_confidence
 from napari_multiphase.inference.results import Results
@@ -85,6 +86,8 @@ class Emitter:
         inside = body[:, y0:y1, x0:x1]
         found = two_best(probabilities)
         p_first, p_second = (p.cpu().numpy() for p in found[2:])
+        if not np.isfinite(p_first).all():
+            raise UserError("the model's output is not a number for this scan; choose another model or device")
         confidence = encode_confidence(p_first / np.maximum(p_second, np.float32(1e-12)))
         values = [*(ids[channel.cpu().numpy()] for channel in found[:2]), _quantise(p_first), _quantise(p_second)]
         out = []

@@ -126,8 +126,8 @@ def _predict(
             for batch in _batches(places, settings.batch):
                 cancel.check()
                 x = np.stack([_cut(scan, (z0, y0, x0), tile) for y0, x0 in batch])
-                for (y0, x0), p in zip(batch, _probabilities(network, x, settings), strict=True):
-                    slab.add(p, weight, (z0, y0, x0))
+                for (y0, x0), logits in zip(batch, _logits(network, x, settings), strict=True):
+                    slab.add(logits, weight, (z0, y0, x0))
                 done += len(batch)
                 on_tiles(done, tiles.count)
             following = tiles.rows[row + 1][0] if row + 1 < len(tiles.rows) else tiles.shape[0]
@@ -136,14 +136,12 @@ def _predict(
         return results.complete(paths)
 
 
-def _probabilities(network: Network, x: NDArray[np.float32], settings: Settings) -> Iterator[Tensor]:
-    """Softmax (K, d, h, w) float32 of each tile of x (B, 1, d, h, w)."""
+def _logits(network: Network, x: NDArray[np.float32], settings: Settings) -> Tensor:
+    """(B, K, d, h, w) of the tiles x (B, 1, d, h, w), in the precision of `settings`."""
     images = torch.from_numpy(x).to(settings.device)
     half = settings.precision != torch.float32
     with torch.autocast(settings.device.type, settings.precision, enabled=half):
-        logits = network(images)
-    for item in logits:
-        yield torch.softmax(item, 0, dtype=torch.float32)
+        return network(images)
 
 
 def _batches(places: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[tuple[int, int], ...]]:

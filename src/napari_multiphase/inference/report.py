@@ -45,7 +45,7 @@ def make_report(
         "device": {
             "type": plan.device,
             "name": plan.device_name,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "system": platform.system(),
         },
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},

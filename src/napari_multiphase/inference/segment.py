@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,16 +114,16 @@ def _predict(
         began = time.perf_counter()
         with clock(f"segment {phase}"):
             result, settings = predict(
-                lambda x, phase=phase: segmentor.logits(phase, x),
+                partial(segmentor.logits, phase),
                 scan,
                 settings,
                 on_event=on_event,
-                on_tiles=lambda done, of, phase=phase: progress(phase, done, of),
+                on_tiles=partial(progress, phase, phase_plan.tiles),
                 cancel=cancel,
                 scratch=scratch,
             )
         progress.phase_done(phase_plan.tiles)
-        _measure(phase_plan.tiles, settings, model, time.perf_counter() - began)
+        _measure(phase_plan.tiles, prepared.settings, model, time.perf_counter() - began)
         yield phase, result
 
 
@@ -215,8 +216,9 @@ class _Progress:
         self._before = 0
         self._began = time.perf_counter()
 
-    def __call__(self, phase: Phase, done: int, of: int) -> None:
-        share = min(1.0, (self._before + done) / self._tiles)
+    def __call__(self, phase: Phase, planned: int, done: int, of: int) -> None:
+        """`done` of the `of` tiles of `phase`, for which `planned` were planned (a step down makes more of them)."""
+        share = min(1.0, (self._before + planned * done / of) / self._tiles)
         elapsed = time.perf_counter() - self._began
         remaining = elapsed * (1 - share) / share if share else None
         fraction = share * (1 - FUSED_SHARE)

@@ -79,7 +79,7 @@ def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
     """The tiles of `grid` that hold a voxel of `body`, and the box that the body fills."""
     z, y, x = (body.indices(grid, axis) for axis in range(3))
     starts = [tile_starts(n, t, overlap) for n, t in zip(grid.shape, tile, strict=True)]
-    box = _extent(body.coarse.any(axis=(0, 2)), y), _extent(body.coarse.any(axis=(0, 1)), x)
+    box = _extent(body.coarse.max(axis=(0, 2)), y), _extent(body.coarse.max(axis=(0, 1)), x)
 
     def touches(z0: int, y0: int, x0: int) -> bool:
         (a, b), (c, d), (e, f) = (
