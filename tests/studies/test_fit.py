@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.studies.fit import LEVELS, report
 from napari_multiphase.study import Finding, PhaseGuess
 from napari_multiphase.volume import Phase, Volume
-from tests.studies.conftest import box_of_tissue
 
 EARLY = PhaseGuess(Phase.ARTERIAL, 0.99, "aorta 300 HU, liver 60 HU: arterial", {"aorta": 300.0, "liver": 60.0})
 PORTAL = PhaseGuess(Phase.VENOUS, 0.97, "aorta 150 HU, liver 105 HU: venous", {"aorta": 150.0, "liver": 105.0})

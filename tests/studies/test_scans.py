@@ -1,4 +1,4 @@
-"""Images are told from label maps, fields and confidence maps by name and content; everything is listed with reasons."""
+"""Images are told from label maps, fields and confidence maps by name and content; all is listed with reasons."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.studies.scans import find_scans, kind_by_name
-from tests.studies.conftest import box_of_tissue
 
 Writer = Callable[..., Path]
 
@@ -21,7 +21,7 @@ Writer = Callable[..., Path]
     [
         ("arterial.nii.gz", None),
         ("venous_labels.nii.gz", "labels"),
-        ("totalseg_example_ct.nii.gz", "labels"),  # its content then says otherwise
+        ("totalseg_example_ct.nii.gz", "labels"),  # the content then says otherwise
         ("totalseg_example_seg_fast.nii.gz", "labels"),
         ("liver-mask.nrrd", "labels"),
         ("motion_mm.nii.gz", "field"),
@@ -92,7 +92,7 @@ def test_missing_input_and_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         find_scans([tmp_path / "nothing"])
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UserError, match="notes.txt"):
+    with pytest.raises(UserError, match=r"notes\.txt"):
         find_scans([tmp_path / "notes.txt"])
 
 

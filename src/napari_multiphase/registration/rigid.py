@@ -30,6 +30,9 @@ BINS = 32
 SAMPLES = 150_000
 """Voxels per level that the metric looks at."""
 SEED = 20
+MOST_BONE_LOSS_MM = 4.0
+"""Bones may fit this much worse: when breathing moved the organs against the spine, the organs are what is fused."""
+NEAR_MM = 5.0
 STARTS_Z_MM = (0.0, -12.0, 12.0, -24.0, 24.0, -40.0, 40.0)
 """Shifts along the body that are tried before the search starts: breathing and a table moved between the scans."""
 
@@ -118,7 +121,10 @@ def _start(method: sitk.ImageRegistrationMethod, fixed: Thumb, moving: Thumb) ->
     small_fixed, small_moving = (sitk.Shrink(t.image(), [2, 2, 1]) for t in (fixed, moving))
     side = moving.body_centre_mm() - fixed.body_centre_mm()
     best, best_value = _euler(fixed, np.zeros(3)), math.inf
-    for shift in (np.zeros(3), np.array([side[0], side[1], 0.0])):
+    shifts = [np.zeros(3)]
+    if np.hypot(side[0], side[1]) > NEAR_MM:
+        shifts.append(np.array([side[0], side[1], 0.0]))
+    for shift in shifts:
         for dz in STARTS_Z_MM:
             candidate = _euler(fixed, shift + np.array([0.0, 0.0, dz]))
             method.SetInitialTransform(candidate, inPlace=False)
@@ -167,7 +173,7 @@ def matrix_of(transform: sitk.Transform) -> NDArray[np.float64]:
 def _judge(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> PhaseTransform:
     """The transform with its figures, or the identity where it is no better."""
     before, after = measure(np.eye(4), fixed, moving), measure(matrix, fixed, moving)
-    worse = after.mi < before.mi or after.bone_mm > before.bone_mm + 0.3
+    worse = after.mi <= before.mi or after.ncc < before.ncc - 0.01 or after.bone_mm > before.bone_mm + MOST_BONE_LOSS_MM
     kept = np.eye(4) if worse else matrix
     centre = np.append(fixed.body_centre_mm(), 1.0)
     shift_mm = float(np.linalg.norm((kept @ centre - centre)[:3]))
@@ -183,10 +189,13 @@ def _judge(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> PhaseTra
 def _sentence(before: Figures, after: Figures, shift_mm: float, turn_deg: float, worse: bool) -> str:
     if worse:
         return (
-            "Rigid only, and it did not fit better than the scanner's own positions, which are kept "
+            "Rigid only, and nothing fitted better than the scanner's own positions, which are kept "
             f"(bone surfaces {before.bone_mm:.1f} mm apart)."
         )
-    return (
-        f"Rigid only: moved {shift_mm:.1f} mm, turned {turn_deg:.1f} degrees; bone surfaces {before.bone_mm:.1f} mm "
-        f"apart before, {after.bone_mm:.1f} mm after. Organs that moved with breathing are not aligned by this."
+    found = (
+        f"Rigid only: moved {shift_mm:.1f} mm, turned {turn_deg:.1f} degrees; correlation {before.ncc:.3f} before, "
+        f"{after.ncc:.3f} after; bone surfaces {before.bone_mm:.1f} mm apart before, {after.bone_mm:.1f} mm after."
     )
+    if after.bone_mm > before.bone_mm + 0.5:
+        return f"{found} It follows the soft organs, which breathing moved against the bones."
+    return f"{found} What breathing moved otherwise is not aligned."

@@ -56,9 +56,8 @@ class Thumb:
         image.SetOrigin([float(o) for o in self.grid.origin_mm[::-1]])
         return image
 
-    def points_mm(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(N, 4) homogeneous LPS mm of the voxels of `mask`."""
-        index = np.argwhere(mask)
+    def at_mm(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, 4) homogeneous LPS mm of (N, 3) voxel indices (z, y, x)."""
         return np.c_[index, np.ones(len(index))] @ self.grid.affine_mm.T
 
     def sample(self, data: NDArray[np.float32], points_mm: NDArray[np.float64], outside: float) -> NDArray[np.float32]:

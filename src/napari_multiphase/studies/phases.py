@@ -31,7 +31,7 @@ _WORDS: tuple[tuple[Stated, str], ...] = (
         r"|\bplain\b|\bpre ?contrast|\bsin contraste|\bsans (contraste|injection)|\bsenza (contrasto|mdc)"
         r"|\bohne km\b|\bblanco\b|平扫|単純",
     ),
-    ("arterial", r"\bart\b|\barteri|\bhap\b|\blap\b|\beap\b|动脉|動脈"),
+    ("arterial", r"\bart\b|\b(spat|fruh|portal)?arteri|\bhap\b|\blap\b|\beap\b|动脉|動脈"),
     (
         "delayed",
         r"\bdelay|\blate\b|\btardi|\bspat|\bequilib|\bexcret|\bausscheid|\burogra|\bnephro|\bnefro|延迟|延遲|平衡|遅延",
@@ -67,7 +67,7 @@ def phase_in_words(text: str) -> Stated | None:
     if found or not seconds:
         return None
     after = int(seconds[1])
-    return "arterial" if 15 <= after <= 48 else "venous" if 50 <= after <= 110 else "delayed" if after > 110 else None
+    return "arterial" if 15 <= after <= 48 else "venous" if 50 <= after <= 110 else "delayed" if 110 < after <= 400 else None
 
 
 def recognise(volume: Volume) -> PhaseGuess:

@@ -167,7 +167,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _dicom_scan(series: dicom.Series) -> Scan:
-    problems = list(series.problems)
+    problems = [f"{series.path.name}, {series.title}: {words}" for words in series.problems]
     if not problems and series.slices < SMALLEST_SLICES:
         problems.append(f"{series.title} has {series.slices} slices: a localiser or a test, not a scan")
     return Scan(

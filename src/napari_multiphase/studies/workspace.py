@@ -7,6 +7,7 @@ paths that cannot leave it. Every change is written whole or not at all.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from datetime import UTC, datetime
@@ -29,6 +30,14 @@ FORMAT = "napari-multiphase study"
 VERSION = 1
 
 StructureState = Literal["predicted", "corrected", "complete", "not annotated"]
+
+
+def _affine(rows: list[list[float]]) -> list[list[float]]:
+    """Four rows of four finite numbers, the last of them 0 0 0 1."""
+    shaped = len(rows) == 4 and all(len(row) == 4 and all(math.isfinite(v) for v in row) for row in rows)
+    if not shaped or rows[3] != [0.0, 0.0, 0.0, 1.0]:
+        raise ValueError("the transform is not a 4 x 4 matrix of points")
+    return rows
 
 
 def _inside(text: str) -> str:
@@ -71,7 +80,7 @@ class ScanEntry(_Part):
 class TransformEntry(_Part):
     """A `PhaseTransform` as JSON."""
 
-    venous_to_arterial_mm: list[list[float]]
+    venous_to_arterial_mm: Annotated[list[list[float]], AfterValidator(_affine)]
     method: str
     quality: dict[str, Any] = Field(default_factory=dict)
 

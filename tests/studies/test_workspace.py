@@ -1,0 +1,211 @@
+"""The study's folder: round trip, refusals, and nothing that leaves it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.studies.conftest import box_of_tissue
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.studies import Workspace, build_study, default_folder, open_study
+from napari_multiphase.studies.workspace import STUDY_FILE, data_folder
+from napari_multiphase.study import PhaseTransform, Study
+from napari_multiphase.volume import Phase, Volume
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture
+def study(write_nifti: Writer) -> Study:
+    for seed, phase in enumerate(Phase):
+        write_nifti(f"scans/{phase.value}.nii.gz", box_of_tissue(seed))
+    return open_study([write_nifti("scans/venous.nii.gz", box_of_tissue(1)).parent])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "kept"
+
+
+def test_round_trip(folder: Path, study: Study) -> None:
+    shift = np.eye(4)
+    shift[:3, 3] = (1.5, -2.0, 7.25)
+    Workspace.create(folder, study.with_transform(PhaseTransform(shift, "rigid", {"sentence": "ok", "mi_after": 1.1})))
+    again = Workspace.open(folder).study()
+    assert again.id == study.id
+    assert again.guesses == study.guesses
+    assert again.transform is not None
+    assert np.array_equal(again.transform.venous_to_arterial_mm, shift)
+    assert again.transform.quality["mi_after"] == 1.1
+    for phase, volume in study.volumes.items():
+        assert np.array_equal(again.volumes[phase].data, volume.data)
+    assert open_study([folder]).id == study.id
+    assert Workspace.open(folder / STUDY_FILE).id == study.id
+
+
+def test_changes_are_kept_and_counted(folder: Path, study: Study) -> None:
+    workspace = Workspace.create(folder, study)
+    workspace.set_transform(PhaseTransform.identity())
+    place = workspace.new_prediction_folder("pcn phantom/v1")
+    place.mkdir(parents=True)
+    workspace.add_prediction(place, "pcn", notes=("rigid only",))
+    workspace.set_annotation(Phase.VENOUS, "annotations/venous.sqlite", {1: "corrected", 21: "complete"})
+    again = Workspace.open(folder)
+    assert again.revision == 3
+    assert again.transform is not None
+    assert [entry.folder for entry in again.predictions] == ["predictions/001-pcn-phantom-v1"]
+    assert again.predictions[0].notes == ["rigid only"]
+    assert again.annotations[Phase.VENOUS].structures == {1: "corrected", 21: "complete"}
+    assert again.new_prediction_folder("pcn").name == "002-pcn" or place.name != "001-pcn"
+    again.set_transform(None)
+    assert Workspace.open(folder).transform is None
+
+
+def test_scans_inside_the_folder_are_named_relative(study: Study, tmp_path: Path) -> None:
+    place = tmp_path / "scans"
+    Workspace.create(place, study)
+    data = json.loads((place / STUDY_FILE).read_text())
+    assert data["scans"]["arterial"]["path"] == "arterial.nii.gz"
+    moved = tmp_path / "elsewhere"
+    place.rename(moved)
+    assert Workspace.open(moved).study().id == study.id
+
+
+def test_a_changed_scan_is_noticed(folder: Path, study: Study, write_nifti: Writer) -> None:
+    Workspace.create(folder, study)
+    write_nifti("scans/venous.nii.gz", box_of_tissue(5))
+    workspace = Workspace.open(folder)
+    assert workspace.changed_sources() == (Phase.VENOUS,)
+    with pytest.raises(UserError, match="has changed"):
+        workspace.study()
+    findings = workspace.study(accept_changed=True).findings
+    assert findings[0].level == "warning"
+    assert "has changed" in findings[0].text
+
+
+def test_a_lost_scan_is_said(folder: Path, study: Study) -> None:
+    Workspace.create(folder, study)
+    study.volumes[Phase.ARTERIAL].source.path.unlink()
+    workspace = Workspace.open(folder)
+    assert workspace.changed_sources() == (Phase.ARTERIAL,)
+    with pytest.raises(UserError, match="is gone"):
+        workspace.study()
+
+
+def test_two_writers_do_not_overwrite_each_other(folder: Path, study: Study) -> None:
+    first = Workspace.create(folder, study)
+    second = Workspace.open(folder)
+    second.set_transform(PhaseTransform.identity())
+    with pytest.raises(UserError, match="another window"):
+        first.set_transform(None)
+    assert Workspace.open(folder).transform is not None
+
+
+def test_an_existing_study_is_not_overwritten(folder: Path, study: Study) -> None:
+    Workspace.create(folder, study)
+    with pytest.raises(UserError, match="holds a study already"):
+        Workspace.create(folder, study)
+
+
+def test_a_scan_from_memory_cannot_be_kept(folder: Path) -> None:
+    study = build_study({Phase.VENOUS: Volume.from_array(box_of_tissue(0), (5.0, 4.0, 4.0))})
+    with pytest.raises(UserError, match="never read from a file"):
+        Workspace.create(folder, study)
+    assert not (folder / STUDY_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: {**data, "version": 2}, "newer version"),
+        (lambda data: {**data, "version": "1"}, "newer version"),
+        (lambda data: {**data, "format": "something else"}, "not written by this program"),
+        (lambda data: [], "not written by this program"),
+        (lambda data: {**data, "scans": {}}, "damaged"),
+        (lambda data: {**data, "surprise": 1}, "damaged"),
+        (lambda data: {**data, "id": "../../x"}, "damaged"),
+        (
+            lambda data: {**data, "predictions": [{"folder": "../outside", "model": "m", "created": "now"}]},
+            "damaged",
+        ),
+        (
+            lambda data: {**data, "transform": {"venous_to_arterial_mm": [[2, 0], [0, 1]], "method": "rigid"}},
+            "damaged",
+        ),
+    ],
+)
+def test_damaged_files_are_refused_in_words(
+    folder: Path, study: Study, damage: Callable[[dict], object], words: str
+) -> None:
+    Workspace.create(folder, study)
+    path = folder / STUDY_FILE
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match=words):
+        Workspace.open(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000])
+def test_what_is_no_json_is_refused(folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    (folder / STUDY_FILE).write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        Workspace.open(folder)
+
+
+def test_a_folder_without_a_study_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="holds no study"):
+        Workspace.open(folder)
+
+
+def test_stored_files_stay_inside(folder: Path, study: Study, tmp_path: Path) -> None:
+    workspace = Workspace.create(folder, study)
+    for outside in ("../x", tmp_path / "x", "a/../../x", folder):
+        with pytest.raises(UserError, match="inside"):
+            workspace.add_prediction(outside, "pcn")
+    (folder / "link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(UserError):
+        workspace.resolve("link/secret")
+    assert Workspace.open(folder).revision == 0
+
+
+@given(text=st.text(max_size=30))
+def test_no_text_leads_out_of_the_folder(text: str) -> None:
+    place = Path("/study/folder") if sys.platform != "win32" else Path("C:/study/folder")
+    try:
+        found = Workspace(place, None).resolve(text)  # type: ignore[arg-type]
+    except UserError:
+        return
+    assert found.is_relative_to(place)
+
+
+def test_default_folder_follows_the_system(monkeypatch: pytest.MonkeyPatch, study: Study, tmp_path: Path) -> None:
+    monkeypatch.delenv("MULTIPHASE_DATA_DIR", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder(study) == tmp_path / "napari-multiphase" / "studies" / study.id
+    monkeypatch.setenv("XDG_DATA_HOME", "relative/is/invalid")
+    assert data_folder() == Path.home() / ".local" / "share" / "napari-multiphase"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert data_folder() == Path.home() / "Library" / "Application Support" / "napari-multiphase"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert data_folder() == tmp_path / "local" / "napari-multiphase"
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "mine"))
+    assert data_folder() == tmp_path / "mine"
+
+
+@pytest.mark.real_ct
+def test_one_acquisition_of_a_shared_series_is_found_again(folder: Path, real_data: Path) -> None:
+    study = open_study([real_data / "hcc_002_dicom.zip"])
+    Workspace.create(folder, study)
+    again = Workspace.open(folder).study()
+    for phase, volume in study.volumes.items():
+        assert np.array_equal(again.volumes[phase].data, volume.data)
+        assert again.volumes[phase].source.sha256 == volume.source.sha256
