@@ -1,4 +1,4 @@
-"""Jobs only the window asks for: look at what was opened, read the chosen pair, fuse anew, show a registration.
+"""Jobs only the window asks for: look at what was opened, read the chosen pair, show a registration.
 
 What they return about scans is plain JSON, so that the window's process need not import the rooms that read files.
 """
@@ -16,7 +16,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.imaging.windows import WINDOWS_HU
 from napari_multiphase.jobs.server import Context
-from napari_multiphase.study import Prediction, Study
+from napari_multiphase.study import Study
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
@@ -121,16 +121,6 @@ def aligned(context: Context, study: Study) -> NDArray[Any]:
     return resample(arterial.data, arterial.grid, venous.grid, 1, matrix)
 
 
-def refuse(context: Context, study: Study, prediction: Prediction, phase_weight: float) -> dict[str, Any]:
-    """The fused result anew, with another weight: ``{"labels", "confidence", "structures"}``; runs no network."""
-    from napari_multiphase.inference.report import structures
-    from napari_multiphase.inference.segment import fuse_phases
-
-    _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
-    rows = structures(study, prediction.phases, (labels, confidence))
-    return {"labels": labels, "confidence": confidence, "structures": rows}
-
-
 def centres(context: Context, labels: NDArray[np.uint8]) -> dict[str, tuple[int, int, int]]:
     """A voxel in the middle of each structure of a label map, by id as text: where the window jumps."""
     from napari_multiphase.imaging.tables import structure_table
@@ -138,4 +128,4 @@ def centres(context: Context, labels: NDArray[np.uint8]) -> dict[str, tuple[int,
     return {str(row.id): row.centre_vox for row in structure_table(labels, 1.0)}
 
 
-WINDOW_TASKS: Mapping[str, Callable[..., Any]] = {"look": look, "pair": pair, "aligned": aligned, "refuse": refuse, "centres": centres}
+WINDOW_TASKS: Mapping[str, Callable[..., Any]] = {"look": look, "pair": pair, "aligned": aligned, "centres": centres}
