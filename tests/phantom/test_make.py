@@ -64,7 +64,7 @@ def centre_mm(study: PhantomStudy, name: str) -> np.ndarray:
     return (grid.affine_mm @ [*index, 1.0])[:3]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_structure_is_there_with_a_plausible_volume(seed: int, phase: Phase) -> None:
     study = medium(seed)
@@ -77,7 +77,7 @@ def test_every_structure_is_there_with_a_plausible_volume(seed: int, phase: Phas
     assert lesions == expected[study.spec.pathology]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_organs_lie_where_a_radiologist_looks_for_them(seed: int) -> None:
     study = medium(seed)
     at = {name: centre_mm(study, name) for name in PLAUSIBLE_ML}
@@ -123,7 +123,7 @@ def test_interiors_have_the_hu_of_the_kinetics(seed: int) -> None:
             assert found == pytest.approx(kinetics.hu(tissue, phase), abs=tolerance), (name, phase)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_phases_show_what_they_should(seed: int) -> None:
     study = medium(seed)
 
@@ -189,7 +189,7 @@ def test_without_motion_both_phases_have_the_same_labels() -> None:
 def test_the_same_seed_gives_the_same_study_however_it_is_cut() -> None:
     spec = PhantomSpec(shape=(50, 80, 72), spacing_mm=(5.0, 4.5, 5.0), seed=5, pathology="liver")
     first = make_phantom(spec)
-    for other in (make_phantom(spec), making.make_phantom(spec, 1), making.make_phantom(spec, 17)):
+    for other in (make_phantom(spec), making.make_phantom(spec, 3), making.make_phantom(spec, 17)):
         assert (first.motion_mm == other.motion_mm).all()
         for phase in Phase:
             assert (first.labels[phase] == other.labels[phase]).all()
