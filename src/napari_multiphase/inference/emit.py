@@ -74,6 +74,7 @@ class Emitter:
         (y0, y1), (x0, x1) = self._tiles.box
         _, height, width = self._tiles.shape
         chosen = F.pad(mixed[keep], (x0, width - x1, y0, height - y1))
+        chosen[0, :, :y0] = chosen[0, :, y1:] = chosen[0, :, :, :x0] = chosen[0, :, :, x1:] = 1.0
         _, h, w = self._grid.shape
         fine = F.interpolate(chosen, size=(h, w), mode="bilinear", align_corners=False)
         self._emit(fine, self._ids[keep.cpu().numpy()], rows, ((0, h), (0, w)))

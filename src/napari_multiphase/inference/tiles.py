@@ -60,7 +60,7 @@ class Tiles:
     shape : (D, H, W) of the volume.
     tile : (d, h, w); a tile may reach beyond a smaller volume.
     rows : (z0, ((y0, x0), ...)) with ascending z0; rows without a tile are kept, empty.
-    box : ((y0, y1), (x0, x1)) in-plane bounding box of the body: nothing outside it is accumulated.
+    box : ((y0, y1), (x0, x1)) in-plane bounding box of the body and a voxel or two more: all that is accumulated.
     """
 
     shape: Shape
@@ -79,7 +79,12 @@ def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
     """The tiles of `grid` that hold a voxel of `body`, and the box that the body fills."""
     z, y, x = (body.indices(grid, axis) for axis in range(3))
     starts = [tile_starts(n, t, overlap) for n, t in zip(grid.shape, tile, strict=True)]
-    box = _extent(body.coarse.max(axis=(0, 2)), y), _extent(body.coarse.max(axis=(0, 1)), x)
+    # Wide enough for a finer grid to interpolate at every voxel that its own, finer, body mask holds.
+    reach = [ceil(body.spacing_mm[axis] / grid.spacing_mm[axis] / 2) + 1 for axis in (1, 2)]
+    box = (
+        _extent(body.coarse.max(axis=(0, 2)), y, reach[0]),
+        _extent(body.coarse.max(axis=(0, 1)), x, reach[1]),
+    )
 
     def touches(z0: int, y0: int, x0: int) -> bool:
         (a, b), (c, d), (e, f) = (
@@ -94,6 +99,8 @@ def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
     return Tiles(grid.shape, tile, rows, box, len(starts[0]) * len(starts[1]) * len(starts[2]))
 
 
-def _extent(occupied: NDArray[np.bool_], index: NDArray[np.intp]) -> tuple[int, int]:
+def _extent(occupied: NDArray[np.bool_], index: NDArray[np.intp], reach: int) -> tuple[int, int]:
     inside = np.flatnonzero(occupied[index])
-    return int(inside[0]), int(inside[-1]) + 1
+    if not len(inside):  # the body falls between the voxels of a very coarse grid
+        return 0, len(index)
+    return max(0, int(inside[0]) - reach), min(len(index), int(inside[-1]) + 1 + reach)
