@@ -480,3 +480,24 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
 def _read_all(path: Path) -> None:
     for series in index(path):
         read_series(series)
+
+
+def test_signed_values_of_twelve_bits_get_their_sign(tmp_path: Path) -> None:
+    small = volume()
+    scan = write(tmp_path, small.with_data((small.data // 2).astype(np.int16)))
+
+    def change(_: int, dataset: pydicom.Dataset) -> None:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.PixelData = (np.frombuffer(dataset.PixelData, "<i2") & 0x0FFF).astype("<i2").tobytes()
+
+    edit(tmp_path, change)
+    assert np.array_equal(read_series(only(tmp_path)).data, scan.data)
+
+
+def test_files_that_are_not_dicom_do_not_drag_their_folder_in(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "scan.nii").write_bytes(bytes(400))
+    (tmp_path / "scan.zip").write_bytes(bytes(400))
+    assert index(tmp_path / "scan.nii") == []
+    with pytest.raises(UserError, match="not a readable zip"):
+        index(tmp_path / "scan.zip")

@@ -186,6 +186,14 @@ def test_fractions_and_large_values_stay_float32(tmp_path: Path) -> None:
     assert read_image(save(tmp_path / "b.nii", ct().astype(np.int32) * 100)).data.dtype == np.float32
 
 
+def test_nifti_2_is_read_alike(tmp_path: Path) -> None:
+    data = ct()
+    nib.save(nib.Nifti2Image(data, np.diag([0.7, 0.8, 2.5, 1.0])), tmp_path / "two.nii.gz")
+    first, second = read_image(tmp_path / "two.nii.gz"), read_image(save(tmp_path / "one.nii.gz", data))
+    assert np.array_equal(first.data, second.data)
+    assert first.grid.matches(second.grid, 1e-5)
+
+
 def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.full((3, 4, 5), 1024, np.int16), np.eye(4))
     image.header.set_slope_inter(1.0, -1024.0)

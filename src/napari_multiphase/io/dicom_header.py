@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -131,6 +132,15 @@ class Bounded:
     def tell(self) -> int:
         """As a file's."""
         return self._handle.tell()
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do."""
+    try:
+        with path.open("rb") as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def is_deflated(start: bytes) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.archive import Files, open_files
 from napari_multiphase.io.dicom_acquisitions import acquisitions, by_series
-from napari_multiphase.io.dicom_header import PHASE_TAGS, SYNTAXES, Damaged, Header, read_header
+from napari_multiphase.io.dicom_header import PHASE_TAGS, SYNTAXES, Damaged, Header, is_dicom, read_header
 from napari_multiphase.io.dicom_stack import SAME_PLACE_MM, offsets_mm, stack
 from napari_multiphase.io.geometry import check_affine
 from napari_multiphase.io.values import check_scaling, check_steps
@@ -93,6 +93,10 @@ def index(path: Path) -> list[Series]:
     path = Path(path).resolve()
     only = None
     if path.is_file() and not zipfile.is_zipfile(path):
+        if path.suffix.lower() == ".zip":
+            raise UserError(f"{path.name}: is not a readable zip; copy or download it again")
+        if not is_dicom(path):
+            return []
         path, only = path.parent, path.name
     with open_files(path) as files:
         headers, damaged = _headers(files)

@@ -119,7 +119,16 @@ def _native(dataset: pydicom.Dataset, rows: int, columns: int, name: str) -> NDA
         raise UserError(
             f"{name}: is cut off, {len(block):,} of its {rows * columns * kind.itemsize:,} pixel bytes are there"
         )
-    return np.frombuffer(block, kind, rows * columns).reshape(rows, columns)
+    stored = np.frombuffer(block, kind, rows * columns).reshape(rows, columns)
+    return _sign_extended(stored, int(dataset.get("BitsStored") or bits)) if signed else stored
+
+
+def _sign_extended(stored: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Signed values of fewer bits than their cells, whose sign some writers do not carry into the upper bits."""
+    spare = stored.dtype.itemsize * 8 - bits
+    if spare <= 0 or stored.min() < 0 or not 1 << (bits - 1) <= stored.max() < 1 << bits:
+        return stored
+    return (stored << spare) >> spare
 
 
 def _by_gdcm(block: bytes, slope: float, intercept: float, scratch: Path, name: str) -> NDArray[Any]:
