@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
-from napari_multiphase.studies import open_study
+from napari_multiphase.studies import Scan, open_study
+from napari_multiphase.studies.open import best_pair
+from napari_multiphase.study import PhaseGuess
 from napari_multiphase.volume import Phase
 
 Writer = Callable[..., Path]
@@ -108,6 +111,53 @@ def test_cancel_and_events(pair: tuple[Path, Path]) -> None:
     cancel.set()
     with pytest.raises(Cancelled):
         open_study(pair, cancel=cancel)
+
+
+def seen(title: str, phase: Phase, confidence: float, reach: tuple[float, float], thick: float, **hu: float) -> Scan:
+    measures = {name.replace("_", " "): value for name, value in hu.items()}
+    guess = PhaseGuess(phase, confidence, "", measures)
+    return Scan(title, "dicom", title, Path(title), spacing_mm=(thick, 0.7, 0.7), guess=guess, reach_mm=reach)
+
+
+def titles(pair: dict[Phase, Scan]) -> tuple[str, ...]:
+    return tuple(pair[phase].title for phase in Phase if phase in pair)
+
+
+ABDOMEN = (0.0, 250.0)
+NATIVE = seen("native", Phase.VENOUS, 0.5, ABDOMEN, 2.5, liver=55)
+EARLY = seen("early", Phase.ARTERIAL, 0.98, ABDOMEN, 2.5, aorta=300, liver=60)
+PORTAL = seen("portal", Phase.VENOUS, 0.95, ABDOMEN, 2.5, aorta=160, liver=105)
+LATE = seen("late", Phase.VENOUS, 0.99, ABDOMEN, 2.5, aorta=110, liver=95, renal_pelvis=900)
+
+
+@pytest.mark.parametrize(
+    ("scans", "expected"),
+    [
+        ([NATIVE, LATE, PORTAL, EARLY], ("early", "portal")),
+        ([LATE, EARLY, NATIVE], ("early", "late")),
+        ([PORTAL, NATIVE], ("portal",)),
+        ([EARLY, NATIVE], ("early",)),
+        ([PORTAL, LATE], ("portal",)),
+        ([NATIVE, replace(NATIVE, title="native 2")], ("native", "native 2")),
+        ([EARLY], ("early",)),
+        ([NATIVE], ("native",)),
+    ],
+)
+def test_phases_decide_the_pair(scans: list[Scan], expected: tuple[str, ...]) -> None:
+    for order in (scans, scans[::-1]):
+        assert set(titles(best_pair(order))) == set(expected)
+    assert "early" not in expected or titles(best_pair(scans))[0] == "early"
+
+
+def test_among_reconstructions_alike_and_thin_slices_are_taken() -> None:
+    thick = [replace(scan, title=f"{scan.title} 5 mm", spacing_mm=(5.0, 0.7, 0.7)) for scan in (EARLY, PORTAL)]
+    assert titles(best_pair([*thick, EARLY, PORTAL])) == ("early", "portal")
+    assert titles(best_pair([thick[0], PORTAL, thick[1]])) == ("early 5 mm", "portal 5 mm")
+
+
+def test_scans_that_meet_are_taken() -> None:
+    legs = replace(PORTAL, title="legs", reach_mm=(-900.0, -400.0))
+    assert titles(best_pair([legs, EARLY, LATE])) == ("early", "late")
 
 
 @pytest.mark.real_ct

@@ -12,10 +12,11 @@ from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.io import dicom
 from napari_multiphase.io.images import read_image
+from napari_multiphase.studies.landmarks import Kidney, Landmarks
 from napari_multiphase.studies.phases import (
-    assign,
     is_delayed,
     is_unenhanced,
+    log_odds_arterial,
     phase_in_words,
     recognise,
     stated_phase,
@@ -31,6 +32,7 @@ from napari_multiphase.volume import Phase, Volume
         ("Late arterial phase", "arterial"),
         ("Oberbauch art. KM", "arterial"),
         ("spätarteriell", "arterial"),
+        ("Spätart. Phase", "arterial"),
         ("temps artériel", "arterial"),
         ("Fase arteriosa 2mm", "arterial"),
         ("动脉期", "arterial"),
@@ -76,21 +78,32 @@ def guess(phase: Phase, confidence: float, **measures: float) -> PhaseGuess:
     return PhaseGuess(phase, confidence, "", {name.replace("_", " "): value for name, value in measures.items()})
 
 
-def test_the_pair_is_the_clearest_arterial_and_a_portal_scan() -> None:
-    native = guess(Phase.VENOUS, 0.5, liver=55)
-    early = guess(Phase.ARTERIAL, 0.98, aorta=300, liver=60)
-    portal = guess(Phase.VENOUS, 0.95, aorta=160, liver=105)
-    late = guess(Phase.VENOUS, 0.99, aorta=110, liver=95, renal_pelvis=900)
-    assert assign([native, late, portal, early]) == {Phase.ARTERIAL: 3, Phase.VENOUS: 2}
-    assert assign([late, early, native]) == {Phase.ARTERIAL: 1, Phase.VENOUS: 0}
-    assert assign([portal]) == {Phase.VENOUS: 0}
-    assert assign([]) == {}
+def landmarks(aorta: float | None, liver: float | None, *kidneys: tuple[float, float]) -> Landmarks:
+    return Landmarks(aorta, liver, 1000.0, tuple(Kidney(150.0, hu, spread, None) for hu, spread in kidneys))
 
 
-def test_of_two_alike_the_more_arterial_one_is_arterial() -> None:
-    weak = guess(Phase.VENOUS, 0.6, aorta=190, liver=95)
-    portal = guess(Phase.VENOUS, 0.97, aorta=150, liver=105)
-    assert assign([portal, weak]) == {Phase.ARTERIAL: 1, Phase.VENOUS: 0}
+@pytest.mark.parametrize(
+    ("marks", "arterial"),
+    [
+        (landmarks(300, 65, (140, 120)), True),
+        (landmarks(220, 60, (130, 110)), True),
+        (landmarks(240, 62), True),
+        (landmarks(300, None), True),
+        (landmarks(150, 105, (200, 45)), False),
+        (landmarks(246, 178, (262, 70)), False),  # much iodine
+        (landmarks(150, 60, (190, 45)), False),  # a fatty liver in the portal phase
+        (landmarks(140, 94, (150, 71)), False),
+        (landmarks(150, None), False),
+    ],
+)
+def test_the_figures_of_textbook_scans(marks: Landmarks, arterial: bool) -> None:
+    odds = log_odds_arterial(marks)
+    assert (odds > 0) is arterial
+    assert 1.0 < abs(odds) <= 4.5
+
+
+def test_no_contrast_says_nothing() -> None:
+    assert log_odds_arterial(landmarks(None, 50)) == 0.0
 
 
 def test_lateness_is_not_claimed_of_an_arterial_scan() -> None:

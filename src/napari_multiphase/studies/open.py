@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
-from napari_multiphase.studies.fit import report
-from napari_multiphase.studies.phases import assign, recognise
+from napari_multiphase.studies.fit import LEAST_OVERLAP_MM, report
+from napari_multiphase.studies.phases import arterial_share, is_delayed, is_unenhanced, recognise
 from napari_multiphase.studies.scans import Loader, Scan, find_scans, with_guess
 from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
@@ -76,9 +78,10 @@ def recognise_scans(
             continue
         on_event(Event("progress", f"reading {scan.title}", number / max(len(scans), 1)))
         try:
-            out.append(with_guess(scan, recognise(loader.load(scan))))
+            volume = loader.load(scan)
+            out.append(with_guess(scan, recognise(volume), volume))
         except UserError as error:
-            out.append(Scan(**{**scan.__dict__, "problems": (*scan.problems, str(error))}))
+            out.append(replace(scan, problems=(*scan.problems, str(error))))
     return out
 
 
@@ -168,16 +171,63 @@ def _from_scans(
 
 def _choose(chosen: Mapping[Phase, Scan], usable: Sequence[Scan]) -> dict[Phase, Scan]:
     """Roles for the scans that nobody named a role for."""
-    guesses = [scan.guess for scan in usable if scan.guess is not None]
-    if not chosen:
-        return {phase: usable[index] for phase, index in assign(guesses).items()}
     if len(chosen) == 2 or not usable:
         return {}
+    if not chosen:
+        return best_pair(usable)
     (named,) = chosen
-    wanted = named.other
-    if len(usable) == 1:
-        return {wanted: usable[0]}
-    return {wanted: usable[assign(guesses)[wanted]]}
+    return {named.other: max(usable, key=lambda scan: role_fitness(scan, named.other))}
+
+
+def best_pair(scans: Sequence[Scan]) -> dict[Phase, Scan]:
+    """The two of one patient's recognised scans that make the best study; one scan takes the role it looks like.
+
+    The phases decide first: clearly arterial against clearly not, enhanced before native, portal before delayed. Among
+    several reconstructions of them, those that cover the same stretch, with slices alike and not thick. A place that
+    only a scan of the wrong phase or one without contrast could fill stays empty.
+    """
+    if len(scans) == 1:
+        (scan,) = scans
+        return {scan.guess.phase if scan.guess else Phase.VENOUS: scan}
+    pairs = [(first, second) for first in scans for second in scans if first is not second]
+    arterial, venous = max(pairs, key=lambda pair: pair_fitness(*pair))
+    if _misfit(venous, Phase.VENOUS, beside=arterial):
+        return {Phase.ARTERIAL: arterial}
+    if _misfit(arterial, Phase.ARTERIAL, beside=venous):
+        return {Phase.VENOUS: venous}
+    return {Phase.ARTERIAL: arterial, Phase.VENOUS: venous}
+
+
+def _misfit(scan: Scan, phase: Phase, *, beside: Scan) -> bool:
+    """Whether a scan clearly shows another phase, or no contrast beside one that does."""
+    if scan.guess is None or beside.guess is None:
+        return False
+    share = arterial_share(scan.guess)
+    native = is_unenhanced(scan.guess) and scan.guess.confidence <= 0.5 and not is_unenhanced(beside.guess)
+    return native or (share < 0.1 if phase is Phase.ARTERIAL else share > 0.9)
+
+
+def role_fitness(scan: Scan, phase: Phase) -> float:
+    """How well a recognised scan fills a role; the phase weighs most, then thin slices."""
+    if scan.guess is None:
+        return -10.0
+    share = arterial_share(scan.guess)
+    thickness = 0.01 * max(scan.spacing_mm) if scan.spacing_mm is not None else 0.0
+    if phase is Phase.ARTERIAL:
+        return share - 0.5 * is_unenhanced(scan.guess) - thickness
+    return -share - 0.4 * is_unenhanced(scan.guess) - 0.2 * is_delayed(scan.guess) - thickness
+
+
+def pair_fitness(arterial: Scan, venous: Scan) -> float:
+    """How well two recognised scans make a pair in these roles: each for its own, and both together."""
+    fitness = role_fitness(arterial, Phase.ARTERIAL) + role_fitness(venous, Phase.VENOUS)
+    if arterial.reach_mm is not None and venous.reach_mm is not None:
+        shared = min(arterial.reach_mm[1], venous.reach_mm[1]) - max(arterial.reach_mm[0], venous.reach_mm[0])
+        longest = max(reach[1] - reach[0] for reach in (arterial.reach_mm, venous.reach_mm))
+        fitness += 0.2 * max(0.0, shared / longest) - (1.0 if shared < LEAST_OVERLAP_MM else 0.0)
+    if arterial.spacing_mm is not None and venous.spacing_mm is not None:
+        fitness -= 0.05 * abs(math.log2(max(arterial.spacing_mm) / max(venous.spacing_mm)))
+    return fitness
 
 
 def _one_patient(scans: Sequence[Scan]) -> None:
@@ -196,9 +246,9 @@ def _passed_over(scans: Mapping[Phase, Scan], others: Sequence[Scan], looked: Se
     if spare:
         taken = ", ".join(f"{phase.value}: {scan.title}" for phase, scan in scans.items())
         rest = ", ".join(f"{s.title} ({s.guess.reason})" if s.guess else s.title for s in spare)
-        findings.append(
-            Finding("warning", f"{len(spare) + len(scans)} scans were found; taken were {taken}. Left: {rest}.")
-        )
+        empty = "; none of them fits the empty place" if len(scans) == 1 else ""
+        text = f"{len(spare) + len(scans)} scans were found; taken were {taken}. Left: {rest}{empty}."
+        findings.append(Finding("warning", text))
     checked = {scan.key: scan for scan in looked}
     for scan in others:
         problems = checked.get(scan.key, scan).problems

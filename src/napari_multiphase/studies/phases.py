@@ -1,8 +1,9 @@
 """Which contrast phase a scan shows: from what its fields or file name say, and always from the image.
 
-The image decides by the aorta against the liver. In the arterial phase blood is three to eight times as bright as the
-liver; once the liver has taken up contrast (60-70 s and later) the ratio is between 1.1 and 2 (Bae, Radiology
-2010;256:32-61). The crossing at 2.3 and its steepness are ours.
+Three figures vote. The aorta against the liver: in the arterial phase blood is three to eight times as bright, once the
+liver has taken up contrast (60-70 s and later) 1.1 to 2 times (Bae, Radiology 2010;256:32-61). The aorta itself, as a
+fatty liver stays dark. The renal cortex against the medulla, which fills later (80-100 s). Crossings, steepness and
+weights are ours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Literal
 
 from napari_multiphase.studies.landmarks import Landmarks, find_landmarks
@@ -19,8 +19,12 @@ from napari_multiphase.volume import Phase, Volume
 
 Stated = Literal["arterial", "venous", "delayed", "no contrast"]
 
-RATIO_CROSSING = 2.3
-RATIO_STEEPNESS = 0.15
+RATIO_CROSSING, RATIO_STEEPNESS, RATIO_WEIGHT = 2.3, 0.15, 0.45
+AORTA_CROSSING_HU, AORTA_STEEPNESS_HU, AORTA_WEIGHT = 210.0, 25.0, 0.3
+CORTEX_CROSSING, CORTEX_STEEPNESS, CORTEX_WEIGHT = 0.55, 0.08, 0.25
+"""Spread of HU inside a kidney over its median HU."""
+VOTES_GAIN = 1.5
+MOST_LOG_ODDS = 4.5
 WORDS_WEIGHT = 2.5
 """Log-odds that a series description adds: much, but a clear image overrules a wrong name."""
 
@@ -31,7 +35,7 @@ _WORDS: tuple[tuple[Stated, str], ...] = (
         r"|\bplain\b|\bpre ?contrast|\bsin contraste|\bsans (contraste|injection)|\bsenza (contrasto|mdc)"
         r"|\bohne km\b|\bblanco\b|平扫|単純",
     ),
-    ("arterial", r"\bart\b|\b(spat|fruh|portal)?arteri|\bhap\b|\blap\b|\beap\b|动脉|動脈"),
+    ("arterial", r"\b(spat|fruh)?art(eri|\b)|\bhap\b|\blap\b|\beap\b|动脉|動脈"),
     (
         "delayed",
         r"\bdelay|\blate\b|\btardi|\bspat|\bequilib|\bexcret|\bausscheid|\burogra|\bnephro|\bnefro|延迟|延遲|平衡|遅延",
@@ -67,7 +71,8 @@ def phase_in_words(text: str) -> Stated | None:
     if found or not seconds:
         return None
     after = int(seconds[1])
-    return "arterial" if 15 <= after <= 48 else "venous" if 50 <= after <= 110 else "delayed" if 110 < after <= 400 else None
+    ranges: tuple[tuple[Stated, int, int], ...] = (("arterial", 15, 48), ("venous", 50, 110), ("delayed", 111, 400))
+    return next((phase for phase, first, last in ranges if first <= after <= last), None)
 
 
 def recognise(volume: Volume) -> PhaseGuess:
@@ -79,7 +84,7 @@ def recognise(volume: Volume) -> PhaseGuess:
     marks = find_landmarks(volume)
     measures = _measures(marks)
     stated = stated_phase(volume)
-    odds = _log_odds_arterial(marks)
+    odds = log_odds_arterial(marks)
     if stated is not None:
         odds += WORDS_WEIGHT if stated == "arterial" else -WORDS_WEIGHT
     phase = Phase.ARTERIAL if odds > 0 else Phase.VENOUS
@@ -102,23 +107,6 @@ def is_delayed(guess: PhaseGuess) -> bool:
     aorta, liver = guess.measures_hu["aorta"], guess.measures_hu.get("liver")
     faded = liver is not None and aorta < 130 and aorta - liver < 20
     return faded or "renal pelvis" in guess.measures_hu
-
-
-def assign(guesses: Sequence[PhaseGuess]) -> dict[Phase, int]:
-    """The best pair among two or more scans of one patient: the index of each role.
-
-    Arterial is the scan most clearly so; venous, among the others, the one least so, with enhanced before unenhanced
-    and portal before delayed. One scan takes the role it was recognised as.
-    """
-    if not guesses:
-        return {}
-    if len(guesses) == 1:
-        return {guesses[0].phase: 0}
-    order = sorted(range(len(guesses)), key=lambda i: -arterial_share(guesses[i]))
-    first = order[0]
-    rest = order[1:]
-    second = min(rest, key=lambda i: (is_unenhanced(guesses[i]), is_delayed(guesses[i]), arterial_share(guesses[i])))
-    return {Phase.ARTERIAL: first, Phase.VENOUS: second}
 
 
 def arterial_share(guess: PhaseGuess) -> float:
@@ -147,15 +135,20 @@ def _measures(marks: Landmarks) -> dict[str, float]:
     return {name: round(float(value), 1) for name, value in measures.items()}
 
 
-def _log_odds_arterial(marks: Landmarks) -> float:
-    """Positive for arterial. Bounded, so that words can still be heard."""
+def log_odds_arterial(marks: Landmarks) -> float:
+    """Positive for arterial, 0 where no contrast is seen. Bounded, so that words can still be heard."""
     if marks.aorta_hu is None:
         return 0.0
-    if marks.liver_hu is None:
-        odds = (marks.aorta_hu - 205.0) / 25.0
-    else:
-        odds = math.log(marks.aorta_hu / max(marks.liver_hu, 30.0) / RATIO_CROSSING) / RATIO_STEEPNESS
-    return max(-4.5, min(4.5, odds))
+    votes = [(AORTA_WEIGHT, (marks.aorta_hu - AORTA_CROSSING_HU) / AORTA_STEEPNESS_HU)]
+    if marks.liver_hu is not None:
+        ratio = marks.aorta_hu / max(marks.liver_hu, 30.0)
+        votes.append((RATIO_WEIGHT, math.log(ratio / RATIO_CROSSING) / RATIO_STEEPNESS))
+    if marks.kidneys:
+        spread = max(kidney.cortex_medulla_hu / max(kidney.parenchyma_hu, 30.0) for kidney in marks.kidneys)
+        votes.append((CORTEX_WEIGHT, (spread - CORTEX_CROSSING) / CORTEX_STEEPNESS))
+    bounded = sum(weight * max(-MOST_LOG_ODDS, min(MOST_LOG_ODDS, vote)) for weight, vote in votes)
+    odds = VOTES_GAIN * bounded / sum(weight for weight, _ in votes)
+    return max(-MOST_LOG_ODDS, min(MOST_LOG_ODDS, odds))
 
 
 def _reason(guess: PhaseGuess, stated: Stated | None) -> str:

@@ -54,6 +54,7 @@ class Scan:
     series : of a DICOM scan.
     shape, spacing_mm : (D, H, W) slices, rows, columns as stored and their distances; of an image, canonical.
     guess : the phase, once it was recognised.
+    reach_mm : lowest and highest point along the body (LPS z), once it was read.
     problems : in sentences, why this cannot be segmented; empty where it can.
     notes : in sentences, what the user should know all the same.
     """
@@ -69,6 +70,7 @@ class Scan:
     study_date: str = ""
     acquisition_time: str = ""
     guess: PhaseGuess | None = None
+    reach_mm: tuple[float, float] | None = None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -126,9 +128,11 @@ def find_scans(
     return list(found.values())
 
 
-def with_guess(scan: Scan, guess: PhaseGuess) -> Scan:
-    """The scan with its phase."""
-    return replace(scan, guess=guess)
+def with_guess(scan: Scan, guess: PhaseGuess, volume: Volume) -> Scan:
+    """The scan with its phase, and with where it lies and how fine it is."""
+    low = volume.grid.origin_mm[0] - 0.5 * volume.spacing_mm[0]
+    reach = (low, low + volume.grid.extent_mm[0])
+    return replace(scan, guess=guess, reach_mm=reach, spacing_mm=volume.spacing_mm)
 
 
 def _behind(path: Path, loader: Loader, on_event: OnEvent, cancel: Cancel | None) -> Iterator[Scan]:
