@@ -30,7 +30,7 @@ LOG_RATIO_MAX = float(np.log(1000.0))
 """Confidence is full from a ratio of 1000 on."""
 
 _CHUNK = 32_768  # voxels fused at once: their intermediates stay in the processor's cache
-_LEAST_WEIGHT = 1e-6  # so that the only phase that sees a voxel decides it even at weight 0
+_LEAST_WEIGHT = 1e-9  # so that the only phase that sees a voxel decides it even at weight 0; lost beside any other
 
 
 def encode_confidence(ratio: NDArray[Any]) -> NDArray[np.uint8]:

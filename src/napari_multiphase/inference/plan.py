@@ -29,7 +29,7 @@ from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase
 
 _MB = 1024 * 1024
-_TORCH_MB = 450.0  # a process with torch loaded, before it does anything
+_TORCH_MB = 300.0  # a process with torch loaded, before it does anything
 _SHARE_OF_FREE = 0.9
 _EMIT_VOX_S = 2.5e6  # voxels per second carried to the scan's grid and fused, one phase
 
@@ -192,23 +192,27 @@ def _memory_mb(
     k, half = len(card.labels), 4 if settings.precision == torch.float32 else 2
     widths = method_config(card.method, card.config).segmentor.widths
     tile_vox = settings.tile[0] * settings.tile[1] * settings.tile[2]
-    # At full resolution: skip, upsampled, both joined, convolved, one spare; then logits, softmax and its float copy.
-    network = settings.batch * tile_vox * (6 * widths[0] * half + k * half) + tile_vox * k * 8
-    network += tile_vox * 4 * 4
+    # At full resolution: skip, upsampled, both joined, convolved, one spare; then logits.
+    network = settings.batch * tile_vox * (6 * widths[0] * half + k * half + 8)
     slab = max(
         (k + 1) * 4 * min(t.tile[0], t.shape[0]) * (t.box[0][1] - t.box[0][0]) * (t.box[1][1] - t.box[1][0])
         for t in tiles.values()
     )
-    emit = 3 * 4 * CHUNK_FLOATS
-    images = max(
-        grids[p].shape[0] * grids[p].shape[1] * grids[p].shape[2] * 2 if grids[p] != study.volumes[p].grid else 0
-        for p in tiles
-    )
+    # Handing slices out holds a chunk of probabilities where they are interpolated, and their two best.
+    chunk = max(4 * max(CHUNK_FLOATS, k * _plane_vox(study, p)) for p in tiles)
+    resampled = [p for p in tiles if grids[p] != study.volumes[p].grid]
+    emit = (1.5 if resampled else 0.0) * chunk + 8 * chunk / k
+    images = max((2 * grids[p].shape[0] * grids[p].shape[1] * grids[p].shape[2] for p in resampled), default=0)
     results = sum(7 * study.volumes[p].data.size for p in tiles)
     base = max(psutil.Process().memory_info().rss, _TORCH_MB * _MB)
     if settings.device.type == "cuda":
-        return (base + images + results + emit / 3) / _MB + 500, (network + slab + emit) / _MB + 300
+        return (base + images + results) / _MB + 500, (network + slab + emit) / _MB + 300
     return (base + network + slab + emit + images + results) / _MB, 0.0
+
+
+def _plane_vox(study: Study, phase: Phase) -> int:
+    _, height, width = study.volumes[phase].shape
+    return height * width
 
 
 def _shortage(ram_mb: float, vram_mb: float, free_device_mb: float | None) -> str:
