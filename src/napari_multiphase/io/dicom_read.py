@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
@@ -73,10 +73,17 @@ def decode(block: bytes, name: str, scratch: Path) -> Slice:
     if is_deflated(block):
         raise UserError(f"{name}: its transfer syntax (deflated) is not read; export the series uncompressed")
     try:
-        dataset = pydicom.dcmread(io.BytesIO(block))
-        header = header_of(dataset, name)
-    except Exception as error:  # the parser raises almost anything on a damaged file
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values are judged by what they are needed for
+            return _decode(pydicom.dcmread(io.BytesIO(block)), block, name, scratch)
+    except UserError:
+        raise
+    except Exception as error:  # pydicom parses late, and raises almost anything on a damaged file
         raise UserError(f"{name}: is not a readable DICOM file; copy the series again") from error
+
+
+def _decode(dataset: pydicom.Dataset, block: bytes, name: str, scratch: Path) -> Slice:
+    header = header_of(dataset, name)
     if header is None:
         raise UserError(f"{name}: is not a DICOM image; choose a CT series")
     if header.syntax not in SYNTAXES:
@@ -132,6 +139,8 @@ def _sign_extended(stored: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def _by_gdcm(block: bytes, slope: float, intercept: float, scratch: Path, name: str) -> NDArray[Any]:
+    import SimpleITK as sitk  # takes most of a second, and uncompressed series do without
+
     path = scratch / "slice.dcm"
     path.write_bytes(block)
     try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.geometry import MAX_VOXELS, check_affine
 from napari_multiphase.io.nifti import Stored
 from napari_multiphase.io.values import check_dtype
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 _HEADER_LIMIT = 1 << 16
 _DEFLATE_MAX = 1100
@@ -32,6 +35,8 @@ def read_itk(path: Path) -> Stored:
     ------
     UserError : not such a file, truncated, corrupt, not one 3-D image, data outside its folder.
     """
+    import SimpleITK as sitk  # takes most of a second, and many sessions never meet such a file
+
     name = path.name
     fields = _header_fields(path)
     data_file = _data_file(path, fields)
@@ -99,6 +104,8 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path:
         return path
     if named.upper().startswith("LIST") or re.search(r"%\d*d", named):
         raise UserError(f"{path.name}: spreads its voxels over several files; save it as one file (.nrrd, .mha)")
+    if not named.isprintable():
+        raise UserError(f"{path.name}: names its voxels in a way that is no file name; export the scan again")
     parts = {*PurePosixPath(named).parts, *PureWindowsPath(named).parts}
     outside = PurePosixPath(named).is_absolute() or PureWindowsPath(named).drive or ".." in parts
     target = (path.parent / named).resolve()
@@ -110,6 +117,8 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path:
 
 
 def _check_information(reader: sitk.ImageFileReader, name: str, data_file: Path) -> None:
+    import SimpleITK as sitk
+
     size = [int(n) for n in reader.GetSize()]
     if len(size) == 4 and size[3] == 1:
         size = size[:3]
