@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.studies import Workspace, build_study, default_folder, open_study
+from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, open_study
 from napari_multiphase.studies.workspace import STUDY_FILE, data_folder
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -76,6 +76,20 @@ def test_scans_inside_the_folder_are_named_relative(study: Study, tmp_path: Path
     moved = tmp_path / "elsewhere"
     place.rename(moved)
     assert Workspace.open(moved).study().id == study.id
+
+
+def test_a_workspace_lists_its_sources_and_nothing_else(
+    study: Study, tmp_path: Path, folder: Path, write_nifti: Writer
+) -> None:
+    Workspace.create(folder, study)
+    write_nifti("kept/annotations/venous.nii.gz", box_of_tissue(9))
+    found = find_scans([folder])
+    assert sorted(scan.path for scan in found) == sorted((tmp_path / "scans").resolve().glob("*.nii.gz"))
+    assert all(scan.usable for scan in found)
+    study.volumes[Phase.VENOUS].source.path.unlink()
+    lost = [scan for scan in find_scans([folder]) if not scan.usable]
+    assert len(lost) == 1
+    assert "is gone" in lost[0].problems[0]
 
 
 def test_a_changed_scan_is_noticed(folder: Path, study: Study, write_nifti: Writer) -> None:

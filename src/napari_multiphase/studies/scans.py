@@ -16,6 +16,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io import dicom
 from napari_multiphase.io.images import format_of, read_image
+from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
 from napari_multiphase.study import PhaseGuess
 from napari_multiphase.volume import Volume
 
@@ -24,7 +25,7 @@ ScanKind = Literal["dicom", "image", "labels", "field", "confidence", "synthetic
 SMALLEST_SLICES = 5
 """Fewer are a localiser or a test slice."""
 KEPT_VOLUMES = 6
-MOST_IMAGES = 60
+MOST_IMAGES = 30
 MOST_LABELS = 120
 
 _NAMED: tuple[tuple[ScanKind, str], ...] = (
@@ -107,7 +108,7 @@ def find_scans(
     on_event: OnEvent = ignore,
     cancel: Cancel | None = None,
 ) -> list[Scan]:
-    """Everything behind `inputs`: DICOM folders (whole trees), zips, folders of images, single images.
+    """Everything behind `inputs`: DICOM folders (whole trees), zips, folders of images, single images, workspaces.
 
     DICOM is listed from its headers. Image files are looked into, as a label map can bear any name. The order is the
     inputs', then by name.
@@ -139,6 +140,9 @@ def _behind(path: Path, loader: Loader, on_event: OnEvent, cancel: Cancel | None
     if path.is_file() and format_of(path) is not None:
         yield _image_scan(path, loader)
         return
+    if (path / STUDY_FILE).is_file():
+        yield from _kept_scans(path, loader)
+        return
     images = _images_below(path) if path.is_dir() else []
     if len(images) > MOST_IMAGES:
         raise UserError(f"{path} holds {len(images)} images: give the folder of one patient, or the two files")
@@ -157,6 +161,20 @@ def _behind(path: Path, loader: Loader, on_event: OnEvent, cancel: Cancel | None
         raise UserError(f"{path.name} is not an image: give a DICOM folder or zip, NIfTI, NRRD or MetaImage")
     for one in series:
         yield _dicom_scan(one)
+
+
+def _kept_scans(folder: Path, loader: Loader) -> Iterator[Scan]:
+    """The sources of a workspace; its own label maps and predictions are no scans."""
+    workspace = Workspace.open(folder)
+    for phase, entry in workspace.scans.items():
+        path = workspace.source_path(phase).resolve()
+        if not path.exists():
+            problem = f"the {phase.value} scan {path} is gone: put it back, or make a new study"
+            yield Scan(str(path), "unreadable", path.name, path, problems=(problem,))
+        elif entry.format != "dicom":
+            yield _image_scan(path, loader)
+        else:
+            yield from (_dicom_scan(series) for series in dicom.index(path) if entry.names(series))
 
 
 def _images_below(folder: Path) -> list[Path]:

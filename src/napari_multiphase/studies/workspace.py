@@ -76,6 +76,11 @@ class ScanEntry(_Part):
     first_file: str = ""
     guess: GuessEntry | None = None
 
+    def names(self, series: dicom.Series) -> bool:
+        """Whether a DICOM series is this scan."""
+        same = series.series_uid == self.series_uid and series.acquisition == self.acquisition_number
+        return same and (not self.first_file or self.first_file in series.files)
+
 
 class TransformEntry(_Part):
     """A `PhaseTransform` as JSON."""
@@ -177,6 +182,11 @@ class Workspace:
         entry = self._state.transform
         return None if entry is None else PhaseTransform.from_dict(entry.model_dump())
 
+    @property
+    def scans(self) -> dict[Phase, ScanEntry]:
+        """Where each phase's scan lies and how to know it again."""
+        return dict(self._state.scans)
+
     def source_path(self, phase: Phase) -> Path:
         """Where a phase's scan lies."""
         return self.folder / self._state.scans[phase].path
@@ -269,8 +279,7 @@ class Workspace:
         if entry.format != "dicom":
             return read_image(path)
         for series in dicom.index(path):
-            same = series.series_uid == entry.series_uid and series.acquisition == entry.acquisition_number
-            if same and (not entry.first_file or entry.first_file in series.files):
+            if entry.names(series):
                 return dicom.read_series(series)
         raise UserError(f"{path} no longer holds the {phase.value} series {entry.series_uid}: put it back")
 
