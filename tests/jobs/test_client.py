@@ -198,19 +198,18 @@ def test_parser_jobs_run_beside_the_worker_each_in_a_process_of_its_own(client):
     assert not busy.done
 
 
-def test_a_silent_process_counts_as_lost(tmp_path, monkeypatch, client):
-    client.silence_s = 2.0
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_silent_process_counts_as_lost(client):
     _run(client, "pid")
     child = client._worker
+    child._silence_s = 2.0  # set now: starting may take longer on a busy machine
     handle = client.submit("stubborn")
     _until(lambda: handle.running)
-    child_process = child._process
-    if sys.platform == "win32":
-        pytest.skip("POSIX signals")
-    child_process.send_signal(signal.SIGSTOP)
-    assert handle.wait(10.0)
+    child._process.send_signal(signal.SIGSTOP)
+    assert handle.wait(WAIT_S)
     assert handle.error.kind == "Lost"
     assert "did not answer" in handle.error.sentence
+    assert _run(client, "count").result == 3
 
 
 def test_end_of_input_ends_the_child(tmp_path):

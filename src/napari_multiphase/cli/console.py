@@ -104,18 +104,16 @@ def check_folder(folder: Path) -> None:
 @contextmanager
 def in_process(title: str, quiet: bool = False) -> Iterator[Context]:
     """What a job function of `jobs.tasks` needs to run here: progress on screen and a scratch folder that goes."""
-    import tempfile
-
     from napari_multiphase.events import Cancel
-    from napari_multiphase.jobs.leases import scratch_parent
+    from napari_multiphase.jobs.leases import Session
     from napari_multiphase.jobs.server import Context
 
-    parent = scratch_parent()
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=parent, ignore_cleanup_errors=True) as folder:
-        cancel = Cancel()
+    cancel, session = Cancel(), Session()
+    try:
         with progress(title, quiet) as on_event, _interruptible(cancel):
-            yield Context(on_event, cancel, Path(folder))
+            yield Context(on_event, cancel, session.root / "run")
+    finally:
+        session.close()
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Handle:
     def __init__(self, client: Client, message: Message, where: Where, on_event: OnEvent) -> None:
         self._client, self._message, self._where, self._on_event = client, message, where, on_event
         self._ended = threading.Event()
+        self._settled = False  # how it ends is decided; `done` follows once its files are in order
         self._payload: Any = None
         self._result: Any = None
         self._decoded = False
@@ -174,7 +175,7 @@ class Client:
                 return
             self._closed = True
             children = [c for c in (*self._children.values(), self._worker, self._spare) if c is not None]
-            open_handles = [h for h in self._handles.values() if not h.done]
+            open_handles = [h for h in self._handles.values() if not h._settled]
         self._outbox.put(None)
         for child in set(children):
             child.end(kill=True)  # files in the making are under temporary names, and nothing else is kept
@@ -198,7 +199,7 @@ class Client:
                 work()
 
     def _deliver(self, handle: Handle, params: Mapping[str, Any]) -> None:
-        if handle.done:
+        if handle._settled:
             return
         try:
             body = encode(dict(params), self.session.inputs(handle.id))
@@ -212,7 +213,7 @@ class Client:
     def _hand_over(self, handle: Handle) -> None:
         child = self._take_spare() if handle._where == "parser" else self._ensure_worker(warm=False)
         with self._guard:
-            if handle.done or child is None:
+            if handle._settled or child is None:
                 return
             self._children[handle.id] = child
             child.jobs[handle.id] = handle
@@ -255,7 +256,7 @@ class Client:
 
     def _on_message(self, child: Child, message: Message) -> None:
         handle = child.jobs.get(message.job)
-        if handle is None or handle.done:
+        if handle is None or handle._settled:
             return
         if message.kind == "started":
             handle.running = True
@@ -283,7 +284,7 @@ class Client:
                 self._worker = None
             if self._spare is child:
                 self._spare = None
-            handles = [h for h in child.jobs.values() if not h.done]
+            handles = [h for h in child.jobs.values() if not h._settled]
             closed = self._closed
         again = []
         for handle in handles:
@@ -302,8 +303,9 @@ class Client:
 
     def _finish(self, handle: Handle, payload: Any = None, error: JobError | None = None) -> None:
         with self._guard:
-            if handle.done:
+            if handle._settled:
                 return
+            handle._settled = True
             handle._payload, handle._error = payload, error
             if handle._kill is not None:
                 handle._kill.cancel()
@@ -311,23 +313,24 @@ class Client:
             if child is not None:
                 child.jobs.pop(handle.id, None)
             self._handles.pop(handle.id, None)
-            handle._ended.set()
         if child is not None and child.verb == "parser":
             child.end(kill=False)
             self._outbox.put(self._ensure_spare)
         if error is not None:
             self.session.drop(handle.id)
+        # A result may hand on what the job was given, such as the volumes of a registered study.
+        elif not any(self.session.is_input(handle.id, lease) for lease in leases_in(payload)):
+            self.session.drop_inputs(handle.id)
+        handle._ended.set()
+        if error is None:
+            _call(handle, Event("done", handle.task, 1.0))
+        else:
             data = {"error": error.kind, "details": error.details, "cancelled": handle.cancelled}
             _call(handle, Event("failed", error.sentence, data=data))
-        else:
-            # A result may hand on what the job was given, such as the volumes of a registered study.
-            if not any(self.session.is_input(handle.id, lease) for lease in leases_in(payload)):
-                self.session.drop_inputs(handle.id)
-            _call(handle, Event("done", handle.task, 1.0))
 
     def _cancel(self, handle: Handle) -> None:
         with self._guard:
-            if handle.done or handle._cancelling:
+            if handle._settled or handle._cancelling:
                 return
             handle._cancelling = True
             handle._kill = threading.Timer(self.grace_s, self._kill, (handle,))

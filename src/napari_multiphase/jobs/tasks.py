@@ -146,6 +146,7 @@ _SCRATCH_BYTES = 8
 def _check_scratch(scratch: Path, study: Study) -> None:
     """Intermediate files are mapped, and a mapped page that finds the disk full ends the process without a word."""
     needed = _SCRATCH_BYTES * sum(volume.data.size for volume in study.volumes.values())
+    scratch.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(scratch).free
     if free < needed:
         raise UserError(

@@ -32,7 +32,7 @@ def look(context: Context, inputs: Sequence[Path]) -> dict[str, Any]:
     not fit leaves the study out and says why, so that the user can choose another.
     """
     from napari_multiphase.studies import Loader, find_scans, recognise_scans
-    from napari_multiphase.studies.phases import assign
+    from napari_multiphase.studies.open import best_pair
 
     loader = Loader()
     found = find_scans(inputs, loader=loader, on_event=context.on_event, cancel=context.cancel)
@@ -43,8 +43,7 @@ def look(context: Context, inputs: Sequence[Path]) -> dict[str, Any]:
         raise UserError(
             "; ".join(reasons[:3]) or "no CT scan was found there: open a DICOM folder, NIfTI or NRRD files"
         )
-    roles = assign([scan.guess for scan in usable if scan.guess is not None])
-    chosen = {phase: usable[index] for phase, index in roles.items()}
+    chosen = best_pair(usable)
     study, problem = None, ""
     try:
         study = _study(chosen, loader, context)
