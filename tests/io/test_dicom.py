@@ -501,3 +501,21 @@ def test_files_that_are_not_dicom_do_not_drag_their_folder_in(tmp_path: Path) ->
     assert index(tmp_path / "scan.nii") == []
     with pytest.raises(UserError, match="not a readable zip"):
         index(tmp_path / "scan.zip")
+
+
+def test_random_damage_is_refused_or_read_and_never_a_traceback(tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    write(tmp_path / "v", volume(shape=(6, 8, 9)))
+    whole = {path: path.read_bytes() for path in sorted((tmp_path / "v").glob("*.dcm"))}
+    refused = 0
+    for _ in range(25):
+        for path, block in whole.items():
+            damaged = bytearray(block)
+            for at in rng.integers(132, len(block) - 144, 3):
+                damaged[at] = rng.integers(0, 256)
+            path.write_bytes(bytes(damaged))
+        try:
+            _read_all(tmp_path / "v")
+        except UserError:
+            refused += 1
+    assert refused > 5

@@ -332,7 +332,7 @@ def test_a_deflate_bomb_is_read_no_further_than_its_header_says(tmp_path: Path) 
             "more than",
         ),
         ("NRRD0004\ntype: short\ndimension: 2\nsizes: 30 40\nencoding: raw\nendian: little\n\n", "not one 3-D"),
-        ("NRRD0004\ntype: nonsense\n\n", "truncated or corrupt"),
+        ("NRRD0004\ntype: nonsense\n\n", "header is damaged"),
         ("hello", "not an NRRD"),
     ],
 )
@@ -340,6 +340,22 @@ def test_nrrd_headers_are_not_trusted(tmp_path: Path, text: str, words: str) -> 
     path = tmp_path / "scan.nhdr"
     path.write_text(text)
     with pytest.raises(UserError, match=words):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "line", ["NDims = -3", "NDims = 99", "NDims = x", "DimSize = 3 4 -5", "DimSize = 3 4", "HeaderSize = -7"]
+)
+def test_metaimage_counts_are_checked_before_itk_sees_them(tmp_path: Path, line: str) -> None:
+    fields = {"NDims": "3", "DimSize": "3 4 5", "ElementType": "MET_SHORT"}
+    key, _, value = line.partition(" = ")
+    text = "".join(f"{k} = {v}\n" for k, v in {**fields, key: value}.items())
+    path = tmp_path / "scan.mha"
+    path.write_bytes(text.encode() + b"ElementDataFile = LOCAL\n" + bytes(120))
+    with pytest.raises(UserError, match="header is damaged"):
+        read_image(path)
+    path.write_bytes(b"NDims = 3\n" + text.encode() + b"ElementDataFile = LOCAL\n" + bytes(120))
+    with pytest.raises(UserError, match=r"twice|header is damaged"):
         read_image(path)
 
 
@@ -422,3 +438,21 @@ def test_real_ct_and_its_labels_return_exactly(tmp_path: Path, real_data: Path) 
     assert liver_z > pelvis_z  # superior grows with z
     assert spine_y > np.argwhere(labels.data == 5).mean(axis=0)[1]  # posterior grows with y
     assert np.argwhere(labels.data == 1).mean(axis=0)[2] > np.argwhere(labels.data == 5).mean(axis=0)[2]  # spleen: left
+
+
+def test_random_damage_is_refused_or_read_and_never_a_traceback(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    save(tmp_path / "a.nii", ct())
+    sitk.WriteImage(sitk.GetImageFromArray(ct()), str(tmp_path / "a.nrrd"), useCompression=True)
+    refused = 0
+    for name, header in (("a.nii", 352), ("a.nrrd", 300)) * 60:
+        block = bytearray((tmp_path / name).read_bytes())
+        for at in rng.integers(0, header, 3):
+            block[at] = rng.integers(0, 256)
+        path = tmp_path / f"x{name[1:]}"
+        path.write_bytes(bytes(block))
+        try:
+            read_image(path)
+        except UserError:
+            refused += 1
+    assert 20 < refused < 120

@@ -40,6 +40,7 @@ def read_itk(path: Path) -> Stored:
     name = path.name
     fields = _header_fields(path)
     data_file = _data_file(path, fields)
+    _check_numbers(fields, name)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     if path.suffix.lower() in (".nrrd", ".nhdr"):
@@ -87,7 +88,11 @@ def _header_fields(path: Path) -> dict[str, str]:
         line = raw.decode("latin-1").strip()
         if nrrd and not line:
             break
+        if nrrd and line.startswith("#"):
+            continue
         key, mark, value = line.partition(":" if nrrd else "=")
+        if mark and key.strip().lower() in fields:
+            raise UserError(f"{path.name}: its header says '{key.strip()}' twice; export the scan again")
         if mark:
             fields[key.strip().lower()] = value.lstrip("=").strip()
         if not nrrd and key.strip().lower() == "elementdatafile":
@@ -95,6 +100,24 @@ def _header_fields(path: Path) -> dict[str, str]:
     if not nrrd and "elementdatafile" not in fields:
         raise UserError(f"{path.name}: is not a MetaImage; choose another file")
     return fields
+
+
+_COUNTS = {"ndims": (2, 4), "dimension": (2, 4), "elementnumberofchannels": (1, 16)}
+_BYTES = ("headersize", "compresseddatasize", "byte skip", "byteskip", "line skip", "lineskip")
+
+
+def _check_numbers(fields: dict[str, str], name: str) -> None:
+    """Refuse counts that ITK would trust: a negative number of dimensions ends its process."""
+    dimensions = fields.get("ndims") or fields.get("dimension") or ""
+    sizes = (fields.get("dimsize") or fields.get("sizes") or "").split()
+    try:
+        bad = any(k in fields and not low <= int(fields[k]) <= high for k, (low, high) in _COUNTS.items())
+        bad |= any(k in fields and not -1 <= int(fields[k]) < 1 << 40 for k in _BYTES)
+        bad |= len(sizes) != int(dimensions) or not all(0 < int(n) < 1 << 31 for n in sizes)
+    except ValueError:
+        bad = True
+    if bad:
+        raise UserError(f"{name}: its header is damaged or not of a 3-D image; copy or export it again")
 
 
 def _data_file(path: Path, fields: dict[str, str]) -> Path:
