@@ -21,7 +21,7 @@ Writer = Callable[..., Path]
     [
         ("arterial.nii.gz", None),
         ("venous_labels.nii.gz", "labels"),
-        ("totalseg_example_ct.nii.gz", "labels"),  # the content then says otherwise
+        ("totalseg_example_ct.nii.gz", None),
         ("totalseg_example_seg_fast.nii.gz", "labels"),
         ("liver-mask.nrrd", "labels"),
         ("motion_mm.nii.gz", "field"),

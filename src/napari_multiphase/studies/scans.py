@@ -31,14 +31,14 @@ MOST_LABELS = 120
 _NAMED: tuple[tuple[ScanKind, str], ...] = (
     ("field", r"\b(motion|displacement|deformation|warp|dvf|velocity)\b"),
     ("confidence", r"\b(confidence|probabilit(y|ies)|probs?|uncertainty|softmax)\b"),
-    ("labels", r"\b(labels?|seg|segs|segmentations?|masks?|annotations?|gt|ground ?truth|totalseg\w*)\b"),
+    ("labels", r"\b(labels?|seg|segs|segmentations?|masks?|annotations?|gt|ground ?truth)\b"),
     ("synthetic", r"\bsynthetic\b"),
 )
-_IN_WORDS = {
-    "labels": "is a label map, not a scan",
-    "field": "is a displacement field, not a scan",
-    "confidence": "is a confidence map, not a scan",
-    "synthetic": "is a synthetic image, not a scan",
+_NAMES = {
+    "labels": "label map",
+    "field": "displacement field",
+    "confidence": "confidence map",
+    "synthetic": "synthetic image",
 }
 
 
@@ -212,7 +212,7 @@ def _image_scan(path: Path, loader: Loader) -> Scan:
     named = kind_by_name(path.name)
     bare = Scan(key=str(path), kind=named or "image", title=path.name, path=path)
     if named in ("field", "synthetic"):
-        return replace(bare, problems=(f"{path.name} {_IN_WORDS[named]}",))
+        return replace(bare, problems=(f"{path.name} is a {_NAMES[named]}, not a scan",))
     try:
         volume = loader.load(bare)
     except UserError as error:
@@ -220,11 +220,11 @@ def _image_scan(path: Path, loader: Loader) -> Scan:
     kind = kind_by_content(volume, named)
     scan = replace(bare, kind=kind, shape=volume.shape, spacing_mm=volume.spacing_mm)
     if kind != "image":
-        return replace(scan, problems=(f"{path.name} {_IN_WORDS[kind]}",))
+        return replace(scan, problems=(f"{path.name} is a {_NAMES[kind]}, not a scan",))
     if min(volume.shape) < SMALLEST_SLICES:
         shape = " x ".join(str(n) for n in volume.shape)
         return replace(scan, problems=(f"{path.name} has {shape} voxels: too thin for a scan",))
-    notes = [f"{path.name} is called a {named} file but holds an image"] if named else []
+    notes = [f"{path.name} is named like a {_NAMES[named]} but holds an image"] if named else []
     if float(np.min(volume.data[volume.shape[0] // 2])) > -200:
         notes.append(f"{path.name} shows no air (nothing below -200): are its values HU?")
     return replace(scan, notes=(*bare.notes, *notes))
