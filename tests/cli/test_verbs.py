@@ -73,6 +73,25 @@ def test_segment_writes_all_files_on_the_source_grid(run, sample, model, tmp_pat
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_segment_takes_a_workspace_with_its_transform(run, sample, model, tmp_path):
+    from napari_multiphase.studies import Workspace, open_study
+    from napari_multiphase.study import PhaseTransform
+
+    moved = np.eye(4)
+    moved[2, 3] = 6.0
+    workspace = Workspace.create(tmp_path / "study", open_study([sample]))
+    workspace.set_transform(PhaseTransform(moved, "rigid", {"by": "hand"}))
+    result = run("segment", tmp_path / "study", "--out", tmp_path / "out", "--model", model)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["transform"] == {
+        "venous_to_arterial_mm": moved.tolist(),
+        "method": "rigid",
+        "quality": {"by": "hand"},
+    }
+    assert report["study"] == workspace.id
+
+
 def test_segment_one_phase_says_what_is_missing(run, sample, model, tmp_path):
     result = run("segment", "--venous", sample / "venous.nii.gz", "--out", tmp_path / "o", "--model", model)
     assert result.exit_code == 0, result.output

@@ -18,6 +18,7 @@ from napari_multiphase.events import Event, OnEvent
 if TYPE_CHECKING:
     from napari_multiphase.events import Cancel
     from napari_multiphase.jobs.server import Context
+    from napari_multiphase.volume import Volume
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -58,6 +59,16 @@ def _lacking(error: Exception) -> str:
 def say(text: str = "") -> None:
     """One line for the person, on standard output."""
     typer.echo(text)
+
+
+def source_words(volume: Volume) -> str:
+    """Where a scan came from: the file, or the series within its folder or zip."""
+    header = volume.source.header
+    named = {"series": header.get("series_number"), "acquisition": header.get("acquisition_number")}
+    parts = [f"{what} {number}" for what, number in named.items() if number is not None]
+    if header.get("description"):
+        parts.append(str(header["description"]))
+    return ", ".join((volume.source.path.name, *parts))
 
 
 def say_json(value: Any) -> None:

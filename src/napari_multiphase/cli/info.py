@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_multiphase.cli.console import in_process, say, say_json, verb
+from napari_multiphase.cli.console import in_process, say, say_json, source_words, verb
 from napari_multiphase.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _say_scans(scans: Sequence[Scan]) -> None:
 def _say_study(study: Study) -> None:
     say()
     for phase, volume in study.volumes.items():
-        say(f"{phase}: {volume.source.path.name}")
+        say(f"{phase}: {source_words(volume)}")
     for finding in study.findings:
         say(f"{finding.level:>7}: {finding.text}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_multiphase.cli.console import check_folder, in_process, say, say_json, table, verb
+from napari_multiphase.cli.console import check_folder, in_process, say, say_json, source_words, table, verb
 
 if TYPE_CHECKING:
     from napari_multiphase.jobs.server import Context
@@ -117,7 +117,7 @@ def _say_findings(study: Study) -> None:
     for phase, volume in study.volumes.items():
         guess = study.guesses.get(phase)
         why = f" ({guess.reason})" if guess else ""
-        say(f"{phase}: {volume.source.path.name}{why}")
+        say(f"{phase}: {source_words(volume)}{why}")
     for finding in study.findings:
         if finding.level in ("warning", "bad"):
             say(f"{finding.level}: {finding.text}")
