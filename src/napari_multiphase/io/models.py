@@ -131,19 +131,6 @@ def _checked_shape(entry: Mapping[str, Any], data_bytes: int) -> tuple[int, ...]
     return shape
 
 
-def check_label_count(model: Model, head: str) -> None:
-    """Raise a UserError unless tensor `head` (first axis: output channels) has one output per label of the card."""
-    shape = tensor_shapes(model).get(head)
-    count = len(model.card.labels)
-    if shape is None:
-        raise UserError(f"{model.weights}: lacks the network's output layer ({head}); get the model again")
-    if not shape or shape[0] != count:
-        outputs = shape[0] if shape else 0
-        raise UserError(
-            f"{model.folder}: the card names {count} labels, the network has {outputs} outputs; get it again"
-        )
-
-
 def write_model(folder: Path, card_without_sha: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Model:
     """Write card and weights as a new folder (replacing one that is there), and read it back verified.
 
