@@ -230,13 +230,15 @@ def test_two_best_is_sorting() -> None:
     values, order = p.sort(0, descending=True)
     assert torch.equal(first.long(), order[0])
     assert torch.equal(second.long(), order[1])
-    assert torch.equal(high, values[0])
-    assert torch.equal(low, values[1])
+    torch.testing.assert_close(high, values[0], rtol=4e-6, atol=0)
+    torch.testing.assert_close(low, values[1], rtol=4e-6, atol=0)
 
 
 def test_two_best_ties_go_to_the_lower_channel() -> None:
     first, second, high, low = two_best(torch.full((4, 1), 0.25))
     assert (first.item(), second.item(), high.item(), low.item()) == (0, 1, 0.25, 0.25)
+    certain = two_best(torch.tensor([0.0, 1.0, 0.0])[:, None])
+    assert [v.item() for v in certain] == [1, 0, 1.0, 0.0]
 
 
 def test_half_precision_stays_within_its_stated_tolerance(small_model) -> None:

@@ -107,19 +107,24 @@ def half_pixel(fine: int, coarse: int) -> tuple[NDArray[np.intp], NDArray[np.flo
 
 
 def two_best(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Channels (uint8) and probabilities of the largest and second-largest of (K, ...); ties go to the lower one."""
-    high = probabilities[0].clone()
-    low = torch.full_like(high, -1.0)
-    first = torch.zeros_like(high, dtype=torch.uint8)
-    second = torch.zeros_like(first)
-    for channel in range(1, len(probabilities)):
-        p = probabilities[channel]
-        leads, follows = p > high, p > low
-        second = torch.where(leads, first, second.masked_fill_(follows, channel))
-        low = torch.maximum(low, torch.minimum(high, p))
-        first.masked_fill_(leads, channel)
-        torch.maximum(high, p, out=high)
-    return first, second, high, low
+    """Channels (uint8) and probabilities of the largest and second-largest of (K, ...); ties go to the lower one.
+
+    Non-negative floats sort like their bits read as integers. With the channel written into the lowest bits (five for
+    24 classes, a relative error of 4e-6 in the probability) two running maxima are all it takes: no comparison masks.
+    """
+    count = len(probabilities)
+    low_bits = (1 << max(1, (count - 1).bit_length())) - 1
+    high = second = None
+    for channel, p in enumerate(probabilities):
+        coded = (p.contiguous().view(torch.int32) & ~low_bits) | (low_bits - channel)
+        if high is None or second is None:
+            high, second = coded, torch.full_like(coded, low_bits - 1)
+            continue
+        second = torch.maximum(second, torch.minimum(high, coded))
+        high = torch.maximum(high, coded)
+    assert high is not None and second is not None
+    first, follower = ((low_bits - (c & low_bits)).to(torch.uint8) for c in (high, second))
+    return first, follower, *((c & ~low_bits).view(torch.float32) for c in (high, second))
 
 
 def _quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
