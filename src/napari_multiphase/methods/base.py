@@ -46,7 +46,9 @@ class Stage:
 class Objective(Protocol):
     """What the training loop optimises; the loop knows no loss."""
 
-    nets: nn.Module
+    @property
+    def nets(self) -> nn.Module:
+        """The networks whose weights make the model."""
 
     def terms(self, stage: Stage, phase: Phase, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Named loss terms whose sum is minimised."""

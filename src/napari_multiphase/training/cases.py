@@ -15,10 +15,11 @@ from napari_multiphase.config import RunConfig
 from napari_multiphase.events import Cancel, Event, OnEvent
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.phantom import PhantomSpec, make_phantom
+from napari_multiphase.phantom.spec import Pathology
 from napari_multiphase.volume import Phase
 
 FIRST_TRAINING_SEED = 1000
-PATHOLOGIES = ("none", "liver", "pancreas")
+PATHOLOGIES: tuple[Pathology, ...] = ("none", "liver", "pancreas")
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ def draw_patch(
     Three in four patches are centred near a voxel of a structure, each structure present being equally likely, so
     that adrenals are seen as often as livers; the rest lie anywhere.
     """
-    case = cases[rng.integers(len(cases))]
+    case = cases[int(rng.integers(len(cases)))]
     shape = case.channels.shape
     present = [points for points in case.anchors[1:] if len(points)]
     if present and rng.random() < 0.75:
-        points = present[rng.integers(len(present))]
+        points = present[int(rng.integers(len(present)))]
         jitter = [rng.integers(-p // 4, p // 4 + 1) for p in patch_vox]
         centre = points[rng.integers(len(points))] + jitter
     else:
