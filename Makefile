@@ -30,7 +30,8 @@ check: $(STAMP)
 models: $(STAMP)
 	$(BIN)/multiphase train experiments/pcn-phantom.yaml --out runs/pcn-phantom
 	$(BIN)/multiphase export runs/pcn-phantom src/napari_multiphase/models/pcn-phantom
-	$(BIN)/python benchmarks/phantom_dice.py --model src/napari_multiphase/models/pcn-phantom
+	$(BIN)/python benchmarks/phantom_dice.py --model pcn-phantom
+	$(BIN)/python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[bench]'

@@ -62,20 +62,17 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
-def phase_agreement(out: Path) -> dict[str, float]:
+def phase_agreement(out: Path, report: dict) -> dict[str, float]:
     """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
-    import SimpleITK as sitk
-
+    from napari_multiphase.imaging.resample import resample
+    from napari_multiphase.io.images import read_labels
     from napari_multiphase.labels import STRUCTURES
 
-    if not (out / "arterial_to_venous.h5").exists():
+    if not report.get("transform"):
         return {}
-    venous = sitk.ReadImage(str(out / "venous_labels.nii.gz"))
-    transform = sitk.ReadTransform(str(out / "arterial_to_venous.h5"))
-    arterial = sitk.Resample(
-        sitk.ReadImage(str(out / "arterial_labels.nii.gz")), venous, transform, sitk.sitkNearestNeighbor
-    )
-    a, v = sitk.GetArrayFromImage(arterial), sitk.GetArrayFromImage(venous)
+    arterial, venous = (read_labels(out / f"{phase}_labels.nii.gz") for phase in ("arterial", "venous"))
+    matrix = np.array(report["transform"]["venous_to_arterial_mm"])
+    a, v = resample(arterial.data, arterial.grid, venous.grid, 0, matrix), np.asarray(venous.data)
     return {
         STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
         for i in (1, 2, 3, 4, 5)
@@ -100,7 +97,7 @@ def main() -> None:
             if row["exit"] == 0 and name == "totalsegmentator_example":
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
-                row["agreement_of_phases"] = phase_agreement(out)
+                row["agreement_of_phases"] = phase_agreement(out, row["report"])
             rows.append(row)
             print(name, row["exit"], f"{row['seconds']} s", row.get("sentence", ""), flush=True)
             print("   ", {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases") if row.get(k)})

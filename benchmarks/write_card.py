@@ -1,0 +1,64 @@
+"""Write the measured figures of a model into its card: benchmarks/results/{phantom_dice,real_ct}.json -> model.json.
+
+python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from napari_multiphase.io.models import read_model, write_model
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def phantom_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """Mean Dice over structures present, lesions apart, and what nearest-mean-HU reaches on the same cases."""
+    scores = result["scores"]
+    return {
+        "phantom_command": result["command"],
+        "phantom_cases": result["cases"],
+        **{f"phantom_dice_{name}": scores[name]["mean_dice"] for name in ("arterial", "venous", "fused")},
+        "phantom_dice_lowest": {name: scores[name]["lowest"] for name in ("arterial", "venous")},
+        "phantom_dice_lesions": {name: scores[name]["mean_dice_lesions"] for name in ("arterial", "venous")},
+        "phantom_dice_nearest_mean_hu": {
+            phase: scores[f"nearest mean HU, {phase}"]["mean_dice"] for phase in ("arterial", "venous")
+        },
+        "phantom_dice_per_structure": {name: scores[name]["per_structure"] for name in ("arterial", "venous")},
+        "phantom_seconds_per_pair": result["seconds_per_pair"]["median"],
+    }
+
+
+def real_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """Dice against the one public label map (a model's output, scan without contrast medium), and phase agreement."""
+    studies = {row["study"]: row for row in result["studies"]}
+    dice = studies["totalsegmentator_example"]["dice_against_label_map"]
+    return {
+        "real_ct_command": result["command"],
+        "real_ct_dice": round(sum(dice.values()) / len(dice), 4),
+        "real_ct_dice_per_structure": dice,
+        "real_ct_note": "one scan without contrast medium; the reference is another model's output",
+        "real_ct_agreement_of_phases": {
+            name: row["agreement_of_phases"] for name, row in studies.items() if row.get("agreement_of_phases")
+        },
+    }
+
+
+def main(folder: Path) -> None:
+    """Rewrite the card of the model in `folder`."""
+    model = read_model(folder)
+    metrics: dict[str, Any] = {}
+    for name, read in (("phantom_dice", phantom_metrics), ("real_ct", real_metrics)):
+        if (RESULTS / f"{name}.json").exists():
+            metrics |= read(json.loads((RESULTS / f"{name}.json").read_text()))
+    card = model.card.model_dump(mode="json", exclude={"weights_sha256"}) | {"metrics": metrics}
+    write_model(folder, card, load_file(model.weights))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
