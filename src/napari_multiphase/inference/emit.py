@@ -122,9 +122,11 @@ def two_best(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             continue
         second = torch.maximum(second, torch.minimum(high, coded))
         high = torch.maximum(high, coded)
-    assert high is not None and second is not None
+    assert high is not None
+    assert second is not None
     first, follower = ((low_bits - (c & low_bits)).to(torch.uint8) for c in (high, second))
-    return first, follower, *((c & ~low_bits).view(torch.float32) for c in (high, second))
+    p_first, p_second = ((c & ~low_bits).view(torch.float32) for c in (high, second))
+    return first, follower, p_first, p_second
 
 
 def _quantise(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
