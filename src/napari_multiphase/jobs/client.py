@@ -161,6 +161,8 @@ class Client:
                 raise RuntimeError("the client is closed")
             self._handles[job] = handle
         self._outbox.put(lambda: self._deliver(handle, dict(params or {})))
+        if where == "parser":  # what is opened now is segmented soon
+            self._outbox.put(lambda: self._ensure_worker(warm=True))
         return handle
 
     def share(self, array: NDArray[Any]) -> NDArray[Any]:
