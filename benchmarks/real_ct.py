@@ -44,7 +44,10 @@ def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
     if done.returncode:
         return row | {"sentence": done.stderr.strip().splitlines()[-1].replace(str(path.parent) + os.sep, "")}
     report = json.loads((out / "report.json").read_text())
-    return row | {"report": report}
+    kept = ("transform", "model", "plan", "device", "seconds", "peak_memory_mb", "warnings")
+    volumes = {s["name"]: s["group_ml"] for s in report["structures"]}
+    phases = {phase: {"format": i["format"], "shape": i["shape"]} for phase, i in report["inputs"].items()}
+    return row | {"phases": phases, "group_ml": volumes} | {key: report.get(key) for key in kept}
 
 
 def reference_dice(data: Path, out: Path) -> dict[str, float]:
@@ -62,16 +65,16 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
-def phase_agreement(out: Path, report: dict) -> dict[str, float]:
+def phase_agreement(out: Path, transform: dict | None) -> dict[str, float]:
     """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
     from napari_multiphase.imaging.resample import resample
     from napari_multiphase.io.images import read_labels
     from napari_multiphase.labels import STRUCTURES
 
-    if not report.get("transform"):
+    if not transform or not (out / "arterial_labels.nii.gz").exists():
         return {}
     arterial, venous = (read_labels(out / f"{phase}_labels.nii.gz") for phase in ("arterial", "venous"))
-    matrix = np.array(report["transform"]["venous_to_arterial_mm"])
+    matrix = np.array(transform["venous_to_arterial_mm"])
     a, v = resample(arterial.data, arterial.grid, venous.grid, 0, matrix), np.asarray(venous.data)
     return {
         STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
@@ -97,7 +100,7 @@ def main() -> None:
             if row["exit"] == 0 and name == "totalsegmentator_example":
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
-                row["agreement_of_phases"] = phase_agreement(out, row["report"])
+                row["agreement_of_phases"] = phase_agreement(out, row["transform"])
             rows.append(row)
             print(name, row["exit"], f"{row['seconds']} s", row.get("sentence", ""), flush=True)
             print("   ", {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases") if row.get(k)})
