@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -67,6 +66,14 @@ def button(text: str, on_click: Callable[[], object], tip: str) -> QPushButton:
     return made
 
 
+def toggle(text: str, tip: str) -> QPushButton:
+    """A small button that stays down until pressed again."""
+    made = QPushButton(text)
+    made.setCheckable(True)
+    made.setToolTip(tip)
+    return made
+
+
 def allow(widget: QWidget, reason_not: str, tip: str) -> None:
     """Enable a control, or disable it with the reason as its tooltip."""
     widget.setEnabled(not reason_not)
@@ -113,6 +120,7 @@ class Dock(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(inner)
+        self.scroll_area = scroll
         self.footer = QVBoxLayout()
         self.footer.setContentsMargins(8, 4, 8, 8)
         self.footer.setSpacing(6)
@@ -123,6 +131,12 @@ class Dock(QWidget):
         layout.addLayout(self.footer)
         self.setMinimumWidth(DOCK_WIDTH - 30)
         self.setMaximumWidth(360)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring `widget` to the top of what is seen of the body."""
+        bar = self.scroll_area.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(widget.y())
 
     def sizeHint(self) -> QSize:
         """The preferred size: as narrow as the text allows."""
@@ -191,10 +205,7 @@ class ErrorBox(QFrame):
         self.setObjectName("multiphase_error")
         self.setStyleSheet("#multiphase_error { border: 1px solid #c0504d; border-radius: 4px; }")
         self.sentence = wrapped()
-        self.details = QToolButton()
-        self.details.setText("Details")
-        self.details.setCheckable(True)
-        self.details.setToolTip("Show the log of this job")
+        self.details = toggle("Details", "Show the log of this job")
         self.copy = button("Copy report", self._copy, "Copy the sentence and the log, to send to someone who can help")
         self.close_button = button("Dismiss", self.hide, "Put this message away")
         self.log = QPlainTextEdit()

@@ -12,7 +12,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.gui.layers import OURS, image_arguments, labels_colormap, placement
 from napari_multiphase.volume import Grid, Source, Volume
 
-SAMPLE_URI = "multiphase:two-phase-abdomen"
+SAMPLE_URI = "multiphase://sample/two-phase-abdomen"
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -34,9 +34,8 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | 
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:
-    paths = [Path(p) for p in ([path] if isinstance(path, str) else path)]
-    if str(paths[0]) == SAMPLE_URI:
-        paths = sample_paths()
+    given = [path] if isinstance(path, str) else list(path)
+    paths = sample_paths() if SAMPLE_URI in given else [Path(p) for p in given]
     viewer = _viewer_with_window()
     if viewer is None:
         return [layer for p in paths for layer in _read_now(p)]

@@ -101,20 +101,21 @@ def _contrast_range(dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def add_labels(viewer: napari.Viewer, data: NDArray[Any], grid: Grid, name: str, **ours: Any) -> Labels:
-    """Add a label map in the table's colours above everything; `ours` goes into the layer's metadata."""
+    """Add a label map in the table's colours above everything, hidden; `ours` goes into the layer's metadata."""
     return viewer.add_labels(
         data,
         name=fresh_name(viewer, name),
         colormap=labels_colormap(),
         opacity=LABELS_OPACITY,
         multiscale=False,
+        visible=False,
         metadata={OURS: {"grid": grid.to_dict(), **ours}},
         **placement(grid),
     )
 
 
 def add_confidence(viewer: napari.Viewer, data: NDArray[np.uint8], grid: Grid, name: str, **ours: Any) -> Image:
-    """Add an encoded confidence map as an overlay that is transparent where the model is sure."""
+    """Add an encoded confidence map as an overlay that is transparent where the model is sure; hidden."""
     return viewer.add_image(
         data,
         name=fresh_name(viewer, name),
@@ -124,6 +125,7 @@ def add_confidence(viewer: napari.Viewer, data: NDArray[np.uint8], grid: Grid, n
         interpolation2d="nearest",
         rgb=False,
         multiscale=False,
+        visible=False,
         metadata={OURS: {"grid": grid.to_dict(), **ours}},
         **placement(grid),
     )

@@ -17,6 +17,7 @@ TOWARDS = ("S", "P", "L")
 """Letter at the far end of each canonical axis; `AWAY` is the near end."""
 AWAY = ("I", "A", "R")
 _PLACES = {"left": "middle_left", "right": "middle_right", "top": "top_center", "bottom": "bottom_center"}
+_AMBER, _SHADE = (1.0, 0.82, 0.35, 1.0), (0.0, 0.0, 0.0, 0.45)
 _KEY = "multiphase_{}"
 
 
@@ -47,7 +48,7 @@ class OrientationMarks:
     def __init__(self, viewer: napari.Viewer) -> None:
         self._viewer = viewer
         for border, place in _PLACES.items():
-            overlay = TextOverlay(text="", position=place, font_size=13, color=(1.0, 0.82, 0.35, 1.0))
+            overlay = TextOverlay(text="", position=place, font_size=13, color=_AMBER, box=True, box_color=_SHADE)
             viewer.canvas.overlays[_KEY.format(border)] = overlay
         viewer.dims.events.order.connect(self._turn)
         viewer.dims.events.ndisplay.connect(self._turn)

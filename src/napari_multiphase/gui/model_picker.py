@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QVBoxLayout, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.dock_parts import row, wrapped
+from napari_multiphase.gui.dock_parts import button, row, toggle, wrapped
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session
 from napari_multiphase.labels import name_of
-from napari_multiphase.model import Model, ModelCard
+
+if TYPE_CHECKING:
+    from napari_multiphase.model import Model, ModelCard
 
 PHANTOMS_ONLY = "Trained on phantoms only: a demonstration, not for patients."
 
@@ -51,14 +53,8 @@ class ModelPicker(QWidget):
         self.chooser.setToolTip("The model that segments")
         self.chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.chooser.setMinimumContentsLength(12)
-        self.card_button = QToolButton()
-        self.card_button.setText("Card")
-        self.card_button.setCheckable(True)
-        self.card_button.setToolTip("What this model is: training data, structures, figures, licence")
-        self.other = QToolButton()
-        self.other.setText("...")
-        self.other.setToolTip("Use a model from a folder")
-        self.other.clicked.connect(self._ask_folder)
+        self.card_button = toggle("Card", "What this model is: training data, structures, figures, licence")
+        self.other = button("Add...", self._ask_folder, "Use a model from a folder")
         self.summary = wrapped()
         self.note = wrapped(PHANTOMS_ONLY)
         self.note.setObjectName("multiphase_note")
@@ -107,7 +103,7 @@ class ModelPicker(QWidget):
             self.chooser.setCurrentIndex(chosen)
             self._show(models[chosen])
         else:
-            self.summary.setText("There is no model yet: use '...' to choose a model folder.")
+            self.summary.setText("There is no model yet: use 'Add...' to choose a model folder.")
         for error in errors:
             self._session.tell_error("model", error, "")
 

@@ -80,6 +80,13 @@ def drop_targets(viewer: napari.Viewer) -> list[Any]:
     return [widget for widget in (centre, *centre.findChildren(QWidget)) if widget.acceptDrops()]
 
 
+def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
+    """Let the canvas wait with drawing, so that a layer addition and the drawing after it are two short steps."""
+    window = qt_window(viewer)
+    if window is not None and window.centralWidget() is not None:
+        window.centralWidget().setUpdatesEnabled(not hold)
+
+
 def warm_labels(viewer: napari.Viewer) -> None:
     """Pay now for what napari sets up with the first Labels layer (over a second), while the user waits anyway."""
     import numpy as np

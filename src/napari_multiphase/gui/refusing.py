@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,17 +103,14 @@ class Refusing:
             return
         self._pending = weight
         params = {"prediction": run.prediction, "study": study, "phase_weight": weight}
-        self._session.quietly("refuse", params, lambda result: self._fused(run, weight, result), priority=5)
+        self._session.quietly("fuse", params, lambda result: self._fused(run, weight, result), priority=5)
 
-    def _fused(self, run: Run, weight: float, result: Mapping[str, Any] | None) -> None:
-        if result is None or run is not self._session.run or weight != self._pending:
+    def _fused(self, run: Run, weight: float, prediction: Prediction | None) -> None:
+        if prediction is None or run is not self._session.run or weight != self._pending:
             return
-        report = {**run.prediction.report, "structures": result["structures"]}
-        labels, confidence = result["labels"], result["confidence"]
-        run.prediction = replace(
-            run.prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=weight, report=report
-        )
+        run.prediction = prediction
         for layer in self._layers(run):
             if not ours(layer).get("edited"):
-                layer.data = writable(labels if ours(layer)["kind"] == "labels" else confidence)
+                labels = ours(layer)["kind"] == "labels"
+                layer.data = writable(prediction.fused_labels if labels else prediction.fused_confidence)
         self._session.bridge.changed.emit("refused")

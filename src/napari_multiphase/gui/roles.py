@@ -56,7 +56,7 @@ def title_of(study: Study, inputs: Iterable[Path]) -> str:
     first = paths[0] if paths else study.volumes[study.fused_phase].source.path
     ending = next((e for e in _ENDINGS if first.name.lower().endswith(e)), "")
     name = first.parent.name if ending and ending != ".zip" else first.name.removesuffix(ending)
-    return name[:_LONGEST] or study.id
+    return name.replace("sample_data", "sample")[:_LONGEST] or study.id
 
 
 def describe(scan: FoundScan) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QWidget
 
-from napari_multiphase.config import SegmentOptions
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, wrapped
+from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
 from napari_multiphase.gui.layers import jump_to
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.phase_slider import PhaseSlider
 from napari_multiphase.gui.refusing import Refusing, why_off
 from napari_multiphase.gui.remember import preference, recall, remember
 from napari_multiphase.gui.results import Row, plan_in_words, rows_of
-from napari_multiphase.gui.session import Session, get_session
+from napari_multiphase.gui.session import Run, Session, get_session
 from napari_multiphase.gui.structure_table import StructureTable
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_multiphase.config import SegmentOptions
     from napari_multiphase.study import Prediction
 
 _SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
@@ -66,10 +66,7 @@ class SegmentDock(Dock):
         self.body.addWidget(heading("Model"))
         self.picker = ModelPicker(self.session)
         self.body.addWidget(self.picker)
-        self.gear = QToolButton()
-        self.gear.setText("Change...")
-        self.gear.setCheckable(True)
-        self.gear.setToolTip("Choose another device")
+        self.gear = toggle("Change", "Choose another device")
         self.body.addLayout(row(heading("Plan"), QWidget(), self.gear, stretch=1))
         self.plan = wrapped("")
         self.body.addWidget(self.plan)
@@ -108,6 +105,8 @@ class SegmentDock(Dock):
 
     def options(self) -> SegmentOptions:
         """What was chosen; the rest is the model's."""
+        from napari_multiphase.config import SegmentOptions
+
         return SegmentOptions(device=self.device.currentData(), phase_weight=self.session.phase_weight)
 
     def chosen_outputs(self) -> frozenset[str]:
@@ -125,9 +124,17 @@ class SegmentDock(Dock):
         if session.study is None or prediction.study_id != session.study.id:
             return
         session.new_run(prediction, outputs)
-        run = session.run
-        assert run is not None
-        session.quietly("centres", {"labels": prediction.fused_labels}, lambda found: run.centres.update(found or {}))
+
+    def _ask_centres(self) -> None:
+        """Where the structures lie in the fused result as it is now."""
+        run = self.session.run
+        if run is not None:
+            labels = run.prediction.fused_labels
+            self.session.quietly("centres", {"labels": labels}, lambda found: self._centred(run, labels, found))
+
+    def _centred(self, run: Run, labels: Any, found: Any) -> None:
+        if labels is run.prediction.fused_labels:
+            run.centres = found or {}
 
     def _ask_save(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Save results into a folder", recall("last_out", ""))
@@ -187,6 +194,10 @@ class SegmentDock(Dock):
             self._on_busy()
         if topic in ("study", "prediction", "refused"):
             self._fill_results()
+        if topic in ("prediction", "refused"):
+            self._ask_centres()
+        if topic == "prediction":
+            self.session.bridge.later(50, lambda: self.scroll_to(self.result_title))
         if topic == "busy":
             self._on_busy()
 

@@ -6,7 +6,6 @@ bridge. An answer for an older revision of the study is not shown as the new one
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,20 +267,22 @@ class Session:
     def close(self) -> None:
         """The window closes: nothing may arrive any more, every process ends."""
         self.bridge.close()
+        for key in [key for key, session in _sessions.items() if session is self]:
+            del _sessions[key]
         if self._client is not None:
             self._client.close()
-            self._client = None
 
 
-_sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+_sessions: dict[int, Session] = {}
+"""By id of the viewer; an entry lives as long as the viewer's window."""
 
 
 def get_session(viewer: napari.Viewer) -> Session:
     """The session of a viewer, made when first asked for and closed with its window."""
-    session = _sessions.get(viewer)
+    session = _sessions.get(id(viewer))
     if session is None:
         from napari_multiphase.gui.workbench import furnish
 
-        session = _sessions[viewer] = Session(viewer)
+        session = _sessions[id(viewer)] = Session(viewer)
         session.furniture = furnish(session)
     return session

@@ -16,13 +16,14 @@ from napari_multiphase.gui.layers import (
     ours,
     writable,
 )
-from napari_multiphase.gui.private import warm_labels
-from napari_multiphase.gui.session import Session
+from napari_multiphase.gui.private import hold_drawing, warm_labels
+from napari_multiphase.gui.session import Run, Session
 from napari_multiphase.gui.window_presets import current_window
+from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
 TURN_MS = 15
 """Rest between two layer additions."""
@@ -76,6 +77,8 @@ class Show:
         if study is None:
             return
         viewer = session.viewer
+        if viewer.canvas.background_color_override is None:
+            viewer.canvas.background_color_override = "black"  # CT is read on black, in a light window too
         for layer in layers_of(viewer, kind="ct", study=study.id):
             layer.visible = ours(layer)["phase"] == study.fused_phase
         grid = study.volumes[study.fused_phase].grid
@@ -93,35 +96,79 @@ class Show:
         session, run, study = self._session, self._session.run, self._session.study
         if run is None or study is None:
             return
-        viewer, prediction = session.viewer, run.prediction
-        hide([*layers_of(viewer, kind="labels"), *layers_of(viewer, kind="confidence")])
-        work: list[Callable[[], object]] = []
-
-        def labels(data: Any, grid: Grid, phase: str, visible: bool) -> None:
-            mine = {"kind": "labels", "phase": phase, "study": study.id, "run": run.number}
-            layer = add_labels(viewer, writable(data), grid, f"{session.title} {phase} labels", **mine)
-            layer.visible = visible
-            self._watch(layer)
-
-        def confidence(data: Any, grid: Grid, phase: str, visible: bool) -> None:
-            mine = {"kind": "confidence", "phase": phase, "study": study.id, "run": run.number}
-            layer = add_confidence(viewer, writable(data), grid, f"{session.title} {phase} confidence", **mine)
-            layer.visible = visible
-
+        prediction = run.prediction
+        work: list[Callable[[], object]] = [self._hide_older]
         for phase, result in prediction.phases.items():
             grid = study.volumes[Phase(phase)].grid
-            if "labels" in run.outputs:
-                work.append(lambda r=result, g=grid, p=phase: labels(r.labels, g, str(p), False))  # type: ignore[misc]
-            if "confidence" in run.outputs:
-                work.append(lambda r=result, g=grid, p=phase: confidence(r.confidence, g, str(p), False))  # type: ignore[misc]
-        if "fused" in run.outputs:
-            fused_grid = prediction.fused_grid
-            work.append(lambda: labels(prediction.fused_labels, fused_grid, "fused", True))
-            if "confidence" in run.outputs:
-                work.append(lambda: confidence(prediction.fused_confidence, fused_grid, "fused", True))
-        work.append(self._apply_hidden)
+            work += self._additions(run, study, str(phase), grid, result.labels, result.confidence)
+        fused = (prediction.fused_grid, prediction.fused_labels, prediction.fused_confidence)
+        work += self._additions(run, study, "fused", *fused)
+        work += [
+            lambda: self._reveal(run, "labels"),
+            lambda: self._reveal(run, "confidence"),
+            lambda: self._select(run),
+        ]
         work.append(lambda: session.bridge.changed.emit("shown"))
-        session.bridge.in_turns(work, TURN_MS)
+        session.bridge.in_turns([part for step in work for part in self._apart(step)], TURN_MS)
+
+    def _apart(self, step: Callable[[], object]) -> list[Callable[[], object]]:
+        """`step`, and in a turn of its own the drawing that follows from it."""
+        viewer = self._session.viewer
+
+        def held() -> None:
+            hold_drawing(viewer, True)
+            try:
+                step()
+            except BaseException:
+                hold_drawing(viewer, False)
+                raise
+
+        return [held, lambda: hold_drawing(viewer, False)]
+
+    def _additions(
+        self, run: Run, study: Study, phase: str, grid: Grid, labels: Any, confidence: Any
+    ) -> list[Callable[[], object]]:
+        """One step per layer that was asked for."""
+        viewer, title = self._session.viewer, self._session.title
+        mine: dict[str, Any] = {"phase": phase, "study": study.id, "run": run.number}
+        if phase in study.volumes:
+            mine["source"] = study.volumes[Phase(phase)].source.to_dict()
+        else:
+            mine["source"] = study.volumes[study.fused_phase].source.to_dict()
+
+        def add_label_layer() -> None:
+            layer = add_labels(viewer, writable(labels), grid, f"{title} {phase} labels", kind="labels", **mine)
+            self._watch(layer)
+            if self._session.hidden:
+                layer.colormap = hidden_colormap(self._session.hidden)
+
+        def add_confidence_layer() -> None:
+            name = f"{title} {phase} confidence"
+            add_confidence(viewer, writable(confidence), grid, name, kind="confidence", **mine)
+
+        steps: list[Callable[[], object]] = []
+        if ("fused" if phase == "fused" else "labels") in run.outputs:
+            steps.append(add_label_layer)
+            if "confidence" in run.outputs:
+                steps.append(add_confidence_layer)
+        return steps
+
+    def _hide_older(self) -> None:
+        viewer = self._session.viewer
+        hide([*layers_of(viewer, kind="labels"), *layers_of(viewer, kind="confidence")])
+
+    def _results(self, run: Run, kind: str) -> list[Layer]:
+        """The fused result's layer of this kind, or the last one where no fused result was asked for."""
+        mine = layers_of(self._session.viewer, run=run.number, kind=kind)
+        return [layer for layer in mine if ours(layer)["phase"] == "fused"] or mine[-1:]
+
+    def _reveal(self, run: Run, kind: str) -> None:
+        for layer in self._results(run, kind):
+            layer.visible = True
+
+    def _select(self, run: Run) -> None:
+        for layer in self._results(run, "labels"):
+            self._session.viewer.layers.selection.active = layer
 
     def _watch(self, layer: Labels) -> None:
         """Notice the user's own painting: what was painted is never re-fused away."""

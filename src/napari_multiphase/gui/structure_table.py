@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_multiphase.gui.results import Row
 from napari_multiphase.labels import STRUCTURES
 
-_COLUMNS = ("Structure", "ml", "art. HU", "ven. HU", "conf.")
+_COLUMNS = ("Structure", "ml", "A HU", "V HU", "sure")
 _LINE_PX, _HEADER_PX = 22, 26
+_WIDTHS_PX = (44, 42, 42, 36)
 _TIPS = (
     "Tick: shown on the canvas. Click: go there.",
     "Volume in millilitres, in the fused result",
@@ -36,13 +37,17 @@ class StructureTable(QTableWidget):
             self.setHorizontalHeaderItem(column, item)
         header, lines = self.horizontalHeader(), self.verticalHeader()
         assert header is not None and lines is not None
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, width in enumerate(_WIDTHS_PX, start=1):
+            self.setColumnWidth(column, width)
         header.setMinimumSectionSize(30)
         header.setFixedHeight(_HEADER_PX)
         lines.hide()
         lines.setDefaultSectionSize(_LINE_PX)
         self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setIconSize(QSize(10, 10))
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -84,7 +89,7 @@ class StructureTable(QTableWidget):
 
 
 def _swatch(label: int) -> QIcon:
-    pixmap = QPixmap(12, 12)
+    pixmap = QPixmap(10, 10)
     structure = STRUCTURES.get(label)
     pixmap.fill(QColor(*structure.colour) if structure else QColor(150, 150, 150))
     return QIcon(pixmap)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction, QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QMenu, QPushButton, QWidget
 
 from napari_multiphase.gui.dock_parts import (
     Dock,
@@ -21,6 +21,7 @@ from napari_multiphase.gui.dock_parts import (
     wrapped,
 )
 from napari_multiphase.gui.findings import FindingList
+from napari_multiphase.gui.io import SAMPLE_URI
 from napari_multiphase.gui.registering import RegisterBox
 from napari_multiphase.gui.remember import recall, recent, remember
 from napari_multiphase.gui.scan_list import ScanList
@@ -31,7 +32,6 @@ from napari_multiphase.volume import Phase
 if TYPE_CHECKING:
     import napari
 
-SAMPLE_URI = "multiphase:two-phase-abdomen"
 _TASKS = ("look", "pair", "register", "aligned")
 _FILES = "CT scans (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
 
@@ -68,10 +68,8 @@ class StudyDock(Dock):
         self.open_files = button(
             "Open files...", self._ask_files, "Open one or two scans: NIfTI, NRRD, MetaImage or a DICOM zip"
         )
-        self.open_recent = QToolButton()
-        self.open_recent.setText("Recent")
+        self.open_recent = QPushButton("Recent")
         self.open_recent.setToolTip("Open what was opened lately")
-        self.open_recent.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.open_recent)
         menu.aboutToShow.connect(lambda: self._fill_recent(menu))
         self.open_recent.setMenu(menu)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_multiphase.gui.dock_parts import DOCK_WIDTH, dropped_paths
-from napari_multiphase.gui.private import dock_of, drop_targets
+from napari_multiphase.gui.private import dock_of, drop_targets, qt_window
 
 if TYPE_CHECKING:
     import napari
 
     from napari_multiphase.gui.session import Session
 
+_WARM_MS = 300
+"""The compute processes start this long after the docks, once the window has drawn."""
 _MEDICAL = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 
 
@@ -75,6 +78,12 @@ class Furniture(QObject):
         self.readout = Readout(session)
         for widget in drop_targets(session.viewer):
             widget.installEventFilter(self)
+        window = qt_window(session.viewer)
+        if window is not None:
+            window.destroyed.connect(session.close)
+        session.bridge.later(_WARM_MS, session.client.start)
+        if not session.viewer.layers:
+            session.bridge.later(2 * _WARM_MS, settle_garbage)
 
     def eventFilter(self, _watched: QObject | None, event: QEvent | None) -> bool:
         """Take a drop of scans whole, before napari asks who should read each file."""
@@ -85,6 +94,15 @@ class Furniture(QObject):
                 self.session.open_paths(paths)
                 return True
         return False
+
+
+def settle_garbage() -> None:
+    """Take what napari's start left out of every later garbage collection, which would else stop the window for 0.2 s.
+
+    Only for a viewer without layers: what is in memory now is code and widgets that stay until the end.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def furnish(session: Session) -> Furniture:

@@ -1,0 +1,54 @@
+"""Pictures of the real window for README and docs: ``make screenshots``.
+
+Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
+segments it with the default model, and writes docs/images/<what>-<width>x<height>-<theme>.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+IMAGES = Path(__file__).parent / "images"
+SIZES = ((1280, 800), (1920, 1080))
+THEMES = ("dark", "light")
+
+
+def every_look(demo, what: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """One picture in each size and theme."""
+    for width, height in SIZES:
+        demo.viewer.window.resize(width, height)
+        demo.rest(0.3)
+        demo.viewer.reset_view()
+        for theme in THEMES:
+            demo.viewer.theme = theme
+            demo.rest(0.3)
+            demo.picture(folder / f"{what}-{width}x{height}-{theme}.png")
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    parser.add_argument("--model", type=Path, help="a model folder instead of the default model")
+    options = parser.parse_args()
+    os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+    import napari
+
+    from napari_multiphase.gui.demo import Demo
+    from napari_multiphase.gui.workbench import bring_forward
+
+    viewer = napari.Viewer(title="napari")
+    demo = Demo(viewer, model=options.model)
+    every_look(demo, "empty", options.out)
+    demo.open_sample()
+    every_look(demo, "study", options.out)
+    bring_forward(demo.segment_dock)
+    demo.segment()
+    every_look(demo, "segment", options.out)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

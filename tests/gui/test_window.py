@@ -1,0 +1,173 @@
+"""The main job in a real window, by its buttons."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from window_steps import WAIT_MS, click, open_sample, segment
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.mark.timeout(900)
+def test_the_main_job(workbench, qtbot, tmp_path):
+    """Open the sample, segment, mix the phases, hide and find structures, save."""
+    viewer, study_dock, segment_dock, session = workbench
+    assert not segment_dock.segment.isEnabled()
+    assert segment_dock.segment.toolTip() == "Open a study first"
+
+    open_sample(qtbot, study_dock, session)
+    assert study_dock.choosers["arterial"].currentText() == "arterial.nii.gz"
+    assert len(study_dock.scan_list.cards) == 2
+    assert study_dock.findings.rows
+    assert [layer.name for layer in viewer.layers] == ["sample arterial", "sample venous"]
+    venous = viewer.layers["sample venous"]
+    grid = session.study.volumes["venous"].grid
+    np.testing.assert_allclose(venous.scale, grid.spacing_mm)
+    np.testing.assert_allclose(venous.translate, grid.origin_mm)
+    assert {str(unit) for unit in venous.units} == {"millimeter"}
+    assert venous.visible
+    marks = {name.split("_")[1]: o.text for name, o in viewer.canvas.overlays.items() if name.startswith("multiphase")}
+    assert marks == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
+
+    segment(qtbot, segment_dock, session)
+    names = [layer.name for layer in viewer.layers]
+    assert names[2:] == [
+        "sample arterial labels", "sample arterial confidence", "sample venous labels", "sample venous confidence",
+        "sample fused labels", "sample fused confidence",
+    ]  # fmt: skip
+    fused = viewer.layers["sample fused labels"]
+    assert fused.visible
+    assert not viewer.layers["sample venous labels"].visible
+    assert fused.data.dtype == np.uint8
+    assert segment_dock.table.rowCount() > 0
+
+    _the_slider(qtbot, viewer, segment_dock, session)
+    _the_table(qtbot, viewer, segment_dock, session)
+    _the_status_bar(viewer, session)
+    _saving(qtbot, segment_dock, session, tmp_path / "out")
+
+    segment(qtbot, segment_dock, session)
+    assert names == [layer.name for layer in viewer.layers][: len(names)], "nothing is replaced"
+    assert not fused.visible, "older results are hidden"
+    assert viewer.layers["sample fused labels (2)"].visible
+
+
+def _the_slider(qtbot, viewer, segment_dock, session) -> None:
+    slider = segment_dock.slider.slider
+    fused = viewer.layers["sample fused labels"]
+    z = int(viewer.dims.current_step[0])
+    before = np.array(fused.data[z])
+    began = time.perf_counter()
+    slider.setValue(100)
+    elapsed_ms = 1000 * (time.perf_counter() - began)
+    arterial_alone = np.array(fused.data[z])
+    print(f"slice fused and shown in {elapsed_ms:.1f} ms")
+    assert (before != arterial_alone).any()
+    qtbot.waitUntil(lambda: session.run.prediction.phase_weight == 1.0, timeout=WAIT_MS)
+    np.testing.assert_array_equal(viewer.layers["sample fused labels"].data[z], arterial_alone)
+    assert elapsed_ms < 100
+
+
+def _the_table(qtbot, viewer, segment_dock, session) -> None:
+    from qtpy.QtCore import Qt
+
+    table, fused = segment_dock.table, viewer.layers["sample fused labels"]
+    line = table.rowCount() - 1
+    label = table._rows[line].label
+    qtbot.waitUntil(lambda: _centre_is_right(session, label), timeout=WAIT_MS)
+    table.cellClicked.emit(line, 1)
+    at = tuple(viewer.dims.current_step)
+    assert (fused.data[at[0]] == label).any(), "the slice shown after a click holds the structure"
+    table.item(line, 0).setCheckState(Qt.CheckState.Unchecked)
+    assert session.hidden == {label}
+    assert fused.colormap.map(np.array([label]))[0, 3] == 0
+    table.item(line, 0).setCheckState(Qt.CheckState.Checked)
+    assert fused.colormap.map(np.array([label]))[0, 3] > 0
+
+
+def _centre_is_right(session, label: int) -> bool:
+    centre = session.run.centres.get(str(label))
+    return centre is not None and session.run.prediction.fused_labels[centre] == label
+
+
+def _the_status_bar(viewer, session) -> None:
+    from napari_multiphase.gui.readout import read_at
+
+    grid = session.study.volumes["venous"].grid
+    index = tuple(n // 2 for n in grid.shape)
+    point = tuple(o + i * s for o, i, s in zip(grid.origin_mm, index, grid.spacing_mm, strict=True))
+    text = read_at(session, point)
+    assert f"venous {session.study.volumes['venous'].data[index]:.0f} HU" in text
+    assert "arterial" in text
+    viewer.cursor.position = point
+    viewer.status = "sample venous"
+    assert viewer.status == f"sample venous  |  {text}"
+
+
+def _saving(qtbot, segment_dock, session, out: Path) -> None:
+    out.mkdir()
+    segment_dock.save_into(out)
+    qtbot.waitUntil(lambda: session.job is None, timeout=WAIT_MS)
+    written = nib.load(out / "fused_labels.nii.gz")
+    source = nib.load(session.study.volumes["venous"].source.path)
+    assert written.shape == source.shape
+    np.testing.assert_allclose(written.affine, source.affine, atol=1e-4)
+    assert (out / "report.json").is_file()
+
+
+def test_what_is_no_scan_is_refused_in_one_sentence(workbench, qtbot, tmp_path):
+    from napari.utils.notifications import notification_manager
+
+    _viewer, study_dock, _segment_dock, session = workbench
+    path = tmp_path / "note.nii.gz"
+    path.write_text("not an image")
+    session.open_paths([path])
+    qtbot.waitUntil(study_dock.error.isVisible, timeout=WAIT_MS)
+    sentence = study_dock.error.sentence.text()
+    assert "note.nii.gz" in sentence
+    assert "Traceback" not in sentence
+    assert "defect" not in sentence
+    assert any(sentence == n.message for n in notification_manager.records)
+    assert session.study is None
+    assert study_dock.open_sample.isVisible(), "the empty dock still says what to do"
+
+
+def test_cancel_answers_within_a_second(workbench, qtbot):
+    _viewer, study_dock, segment_dock, session = workbench
+    open_sample(qtbot, study_dock, session)
+    from napari_multiphase.gui.workbench import bring_forward
+
+    bring_forward(segment_dock)
+    click(qtbot, segment_dock.segment)
+    qtbot.waitUntil(lambda: "tile" in segment_dock.progress.text.text() or session.job is None, timeout=WAIT_MS)
+    assert session.job is not None, "it was over before it could be cancelled"
+    began = time.perf_counter()
+    click(qtbot, segment_dock.progress.cancel)
+    qtbot.waitUntil(lambda: session.job is None, timeout=10_000)
+    print(f"cancelled after {time.perf_counter() - began:.2f} s")
+    assert session.run is None
+    assert segment_dock.segment.isEnabled()
+    assert not segment_dock.error.isVisible(), "cancelling is not a failure"
+
+
+def test_docks_fit_the_smallest_window(workbench, qtbot):
+    """At most 360 px wide, nothing to scroll sideways, the main button in sight at 1280 x 800."""
+    from napari_multiphase.gui.workbench import bring_forward
+
+    viewer, study_dock, segment_dock, session = workbench
+    viewer.window.resize(1280, 800)
+    open_sample(qtbot, study_dock, session)
+    for dock, main in ((study_dock, study_dock.register.register), (segment_dock, segment_dock.segment)):
+        bring_forward(dock)
+        qtbot.wait(100)
+        assert dock.width() <= 360
+        inner, view = dock.scroll_area.widget(), dock.scroll_area.viewport()
+        assert inner.width() <= view.width()
+        assert main.isVisible()
+        bottom = main.mapTo(main.window(), main.rect().bottomLeft()).y()
+        assert bottom <= 800
