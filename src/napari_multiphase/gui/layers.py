@@ -162,12 +162,6 @@ def layers_of(viewer: napari.Viewer, **wanted: Any) -> list[Layer]:
     ]
 
 
-def hide(layers: list[Layer]) -> None:
-    """Hide layers; nothing is ever deleted for the user."""
-    for layer in layers:
-        layer.visible = False
-
-
 def jump_to(viewer: napari.Viewer, grid: Grid, index: tuple[int, int, int]) -> None:
     """Move the slider, and the camera where the point is out of view, to a voxel of `grid`."""
     point_mm = tuple(o + i * s for o, i, s in zip(grid.origin_mm, index, grid.spacing_mm, strict=True))

@@ -11,7 +11,6 @@ from napari_multiphase.gui.layers import (
     add_image,
     add_labels,
     hidden_colormap,
-    hide,
     layers_of,
     ours,
     writable,
@@ -97,7 +96,12 @@ class Show:
         if run is None or study is None:
             return
         prediction = run.prediction
-        work: list[Callable[[], object]] = [self._hide_older]
+        older = [layer for kind in ("labels", "confidence") for layer in layers_of(session.viewer, kind=kind)]
+        work: list[Callable[[], object]] = [
+            lambda old=layer: setattr(old, "visible", False)  # type: ignore[misc]
+            for layer in older
+            if layer.visible
+        ]
         for phase, result in prediction.phases.items():
             grid = study.volumes[Phase(phase)].grid
             work += self._additions(run, study, str(phase), grid, result.labels, result.confidence)
@@ -152,10 +156,6 @@ class Show:
             if "confidence" in run.outputs:
                 steps.append(add_confidence_layer)
         return steps
-
-    def _hide_older(self) -> None:
-        viewer = self._session.viewer
-        hide([*layers_of(viewer, kind="labels"), *layers_of(viewer, kind="confidence")])
 
     def _results(self, run: Run, kind: str) -> list[Layer]:
         """The fused result's layer of this kind, or the last one where no fused result was asked for."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _WARM_MS = 300
 """The compute processes start this long after the docks, once the window has drawn."""
+_THAW_MS = 2000
 _MEDICAL = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 
 
@@ -82,8 +83,19 @@ class Furniture(QObject):
         if window is not None:
             window.destroyed.connect(session.close)
         session.bridge.later(_WARM_MS, session.client.start)
-        if not session.viewer.layers:
-            session.bridge.later(2 * _WARM_MS, settle_garbage)
+        session.bridge.changed.connect(self._on_change)
+
+    def _on_change(self, topic: str) -> None:
+        """While a job runs and its layers appear, a full garbage collection (0.2 s for all of napari) must not fall in
+        between: what is old is left out of it until then."""
+        if topic == "busy" and self.session.job is not None:
+            gc.freeze()
+        elif topic == "busy":
+            self.session.bridge.later(_THAW_MS, self._thaw)
+
+    def _thaw(self) -> None:
+        if self.session.job is None:
+            gc.unfreeze()
 
     def eventFilter(self, _watched: QObject | None, event: QEvent | None) -> bool:
         """Take a drop of scans whole, before napari asks who should read each file."""
@@ -94,15 +106,6 @@ class Furniture(QObject):
                 self.session.open_paths(paths)
                 return True
         return False
-
-
-def settle_garbage() -> None:
-    """Take what napari's start left out of every later garbage collection, which would else stop the window for 0.2 s.
-
-    Only for a viewer without layers: what is in memory now is code and widgets that stay until the end.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def furnish(session: Session) -> Furniture:
