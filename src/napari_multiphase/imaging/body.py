@@ -14,7 +14,7 @@ from napari_multiphase.volume import Grid
 
 COARSE_MM = 4.0
 TISSUE_HU = -300.0
-MARGIN_MM = 8.0
+MARGIN_MM = 4.0
 _OPENING_MM = 8.0  # thinner sheets (table top, blanket, tubes) are cut off the body
 
 

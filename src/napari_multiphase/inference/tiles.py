@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.imaging.body import Body
+from napari_multiphase.imaging.body import MARGIN_MM, Body
 from napari_multiphase.volume import Grid
 
 Shape = tuple[int, int, int]
 SIGMA_SCALE = 0.125
 LEAST_WEIGHT = 1e-3
+SHELL_MM = 20.0
+"""Skin, fat and muscle: down to here a voxel may be covered by fewer tiles than elsewhere, but always by one."""
 
 
 def tile_starts(size: int, tile: int, overlap: float) -> list[int]:
@@ -53,7 +56,7 @@ def gaussian_weight(tile: Shape) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of a volume that touch the body, row by row along z.
+    """The tiles of a volume that the body needs, row by row along z.
 
     Attributes
     ----------
@@ -76,27 +79,59 @@ class Tiles:
 
 
 def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
-    """The tiles of `grid` that hold a voxel of `body`, and the box that the body fills."""
-    z, y, x = (body.indices(grid, axis) for axis in range(3))
+    """The tiles of `grid` that `body` needs, and the box that the body fills.
+
+    A tile is needed where it reaches deeper than `SHELL_MM` below the skin, or holds a body voxel that no other needed
+    tile covers. Tiles at a body's corners mostly hold air, their strip of skin lying in the overlap with a neighbour: they
+    are left out, those with the least of the body first. Deeper in, every tile of a full run is run.
+    """
+    index = [body.indices(grid, axis) for axis in range(3)]
     starts = [tile_starts(n, t, overlap) for n, t in zip(grid.shape, tile, strict=True)]
     # Wide enough for a finer grid to interpolate at every voxel that its own, finer, body mask holds.
     reach = [ceil(body.spacing_mm[axis] / grid.spacing_mm[axis] / 2) + 1 for axis in (1, 2)]
     box = (
-        _extent(body.coarse.max(axis=(0, 2)), y, reach[0]),
-        _extent(body.coarse.max(axis=(0, 1)), x, reach[1]),
+        _extent(body.coarse.max(axis=(0, 2)), index[1], reach[0]),
+        _extent(body.coarse.max(axis=(0, 1)), index[2], reach[1]),
     )
+    places = [(z0, y0, x0) for z0 in starts[0] for y0 in starts[1] for x0 in starts[2]]
+    needed = _needed(places, tile, index, body)
+    rows = tuple((z0, tuple((y, x) for z, y, x in places if z == z0 and (z, y, x) in needed)) for z0 in starts[0])
+    return Tiles(grid.shape, tile, rows, box, len(places))
 
-    def touches(z0: int, y0: int, x0: int) -> bool:
-        (a, b), (c, d), (e, f) = (
-            (int(i[s]), int(i[min(s + t, len(i)) - 1]) + 1)
-            for i, s, t in zip((z, y, x), (z0, y0, x0), tile, strict=True)
-        )
-        return bool(body.coarse[a:b, c:d, e:f].any())
 
-    rows = tuple(
-        (z0, tuple((y0, x0) for y0 in starts[1] for x0 in starts[2] if touches(z0, y0, x0))) for z0 in starts[0]
-    )
-    return Tiles(grid.shape, tile, rows, box, len(starts[0]) * len(starts[1]) * len(starts[2]))
+def _needed(places: list[Shape], tile: Shape, index: list[NDArray[np.intp]], whole: Body) -> set[Shape]:
+    body = whole.coarse
+    deep = edt.edt(body, anisotropy=whole.spacing_mm, black_border=False) > SHELL_MM + MARGIN_MM
+    touched = {p: tuple(_touched(i, s, t) for i, s, t in zip(index, p, tile, strict=True)) for p in places}
+    filled = {p: tuple(_filled(i, s, t) for i, s, t in zip(index, p, tile, strict=True)) for p in places}
+    held = {p: int(body[touched[p]].sum()) for p in places}
+    needed = {p for p in places if held[p]}
+    covers = np.zeros(body.shape, np.int16)  # by how many needed tiles
+    for place in needed:
+        covers[filled[place]] += 1
+    for place in sorted(needed, key=lambda p: (held[p], p)):
+        if deep[touched[place]].any():
+            continue
+        covers[filled[place]] -= 1
+        if (covers[touched[place]][body[touched[place]]] == 0).any():
+            covers[filled[place]] += 1
+        else:
+            needed.remove(place)
+    return needed
+
+
+def _touched(index: NDArray[np.intp], start: int, size: int) -> slice:
+    """Coarse indices of which the tile holds at least one voxel."""
+    return slice(int(index[start]), int(index[min(start + size, len(index)) - 1]) + 1)
+
+
+def _filled(index: NDArray[np.intp], start: int, size: int) -> slice:
+    """Coarse indices of which the tile holds every voxel."""
+    first, stop = int(index[start]), min(start + size, len(index))
+    last = int(index[stop - 1])
+    first += bool(start > 0 and index[start - 1] == first)
+    last -= bool(stop < len(index) and index[stop] == last)
+    return slice(first, max(first, last + 1))
 
 
 def _extent(occupied: NDArray[np.bool_], index: NDArray[np.intp], reach: int) -> tuple[int, int]:
