@@ -1,13 +1,13 @@
 """The inference engine beside MONAI's ``sliding_window_inference``: peak memory, time, and whether both say the same.
 
-    python benchmarks/inference.py                 # full size once, a crop repeated
-    python benchmarks/inference.py --quick         # the crop only, once
+    python benchmarks/inference.py                          # full size once, a crop repeated
+    python benchmarks/inference.py --content hcc_015 --crop-only
+    python benchmarks/inference.py --quick                  # the crop only, once; nothing is written
 
-Both get the same pair of scans in memory (int16 HU), the same network (the bundled U-Net's size, 14 classes, seeded
-random weights), tile, overlap, Gaussian blending of softmax probabilities, precision and threads, and both deliver
-uint8 labels; the engine delivers the two best classes and the confidence as well. Every run is a process of its own,
-whose peak resident memory is read at its end. Writes ``benchmarks/results/inference.json`` and the table in
-``results/README.md``.
+Both get the same pair of scans in memory (int16 HU), the same network (the bundled model's, its first 14 classes),
+tile, overlap, Gaussian blending of softmax probabilities, precision and threads, and both deliver uint8 labels; the
+engine delivers the two best classes and the confidence as well. Every run is a process of its own, whose peak resident
+memory is read at its end. Writes ``benchmarks/results/inference.json`` and the table in ``results/inference.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ OVERLAP = 0.25
 SIGMA_SCALE = 0.125
 FULL = (300, 512, 512)
 CROP = (64, 512, 512)
-SPACING_MM = (2.5, 0.664, 0.664)
+PHANTOM_SPACING_MM = (2.5, 0.75, 0.75)
 WINDOW_HU = (-200.0, 600.0)
 PHASES = ("arterial", "venous")
 PEERS = {
@@ -51,11 +50,12 @@ PEERS = {
 
 def prepare(folder: Path, full: tuple[int, int, int], content: str) -> dict[str, Any]:
     """Write ``<phase>.npy`` (int16 HU) and ``<phase>_body.npy``; return what they hold, in words and numbers."""
-    scans, words = _real_pair(folder) if content == "real" else _phantom_pair(full)
+    scans, spacing_mm, words = _phantom_pair(full) if content == "phantom" else _real_pair(content)
+    (folder / "spacing.json").write_text(json.dumps(spacing_mm))
     from napari_multiphase.imaging.body import body_mask
     from napari_multiphase.volume import Grid
 
-    grid, facts = Grid(full, SPACING_MM), {}
+    grid, facts = Grid(full, spacing_mm), {}
     for phase, data in scans.items():
         data = _fit(data, full)
         np.save(folder / f"{phase}.npy", data)
@@ -65,28 +65,28 @@ def prepare(folder: Path, full: tuple[int, int, int], content: str) -> dict[str,
     return {"content": words, "shape": list(full), "phases": facts}
 
 
-def _real_pair(folder: Path) -> tuple[dict[str, np.ndarray], str]:
-    """HCC_015 of TCIA HCC-TACE-Seg (CC BY 4.0): 512 x 512, 0.664 x 0.664 x 2.5 mm."""
+Pair = tuple[dict[str, np.ndarray], tuple[float, float, float], str]
+
+
+def _real_pair(name: str) -> Pair:
+    """A patient of TCIA HCC-TACE-Seg (CC BY 4.0), arterial and late, 512 x 512."""
     from napari_multiphase.io.dicom import index, read_series
 
-    with zipfile.ZipFile(_real_data() / "hcc_015_dicom.zip") as archive:
-        for name in archive.namelist():  # a known archive of plain relative names
-            if ".." not in name and not name.startswith("/"):
-                archive.extract(name, folder / "dicom")
-    series = sorted(index(folder / "dicom"), key=lambda s: -s.slices)[:2]
-    volumes = {s.slices: read_series(s).data for s in series}
-    pair = [volumes[n] for n in sorted(volumes)]  # 61 slices arterial, 62 venous
-    words = "HCC_015 (TCIA HCC-TACE-Seg), real CT, repeated back and forth along z to the number of slices"
-    return dict(zip(PHASES, (d.astype(np.int16) for d in pair), strict=True)), words
+    series = sorted(index(_real_data() / f"{name}_dicom.zip"), key=lambda s: (s.slices, s.acquisition))
+    volumes = [read_series(s) for s in series[-2:]]
+    words = f"{name} (TCIA HCC-TACE-Seg), real CT, repeated back and forth along z to the number of slices"
+    pair = dict(zip(PHASES, (v.data.astype(np.int16) for v in volumes), strict=True))
+    return pair, volumes[0].spacing_mm, words
 
 
-def _phantom_pair(full: tuple[int, int, int]) -> tuple[dict[str, np.ndarray], str]:
+def _phantom_pair(full: tuple[int, int, int]) -> Pair:
     from napari_multiphase.phantom import PhantomSpec, make_phantom
     from napari_multiphase.volume import Phase
 
-    study = make_phantom(PhantomSpec(shape=(min(full[0], 96), *full[1:]), spacing_mm=SPACING_MM, seed=7))
+    study = make_phantom(PhantomSpec(shape=(min(full[0], 96), *full[1:]), spacing_mm=PHANTOM_SPACING_MM, seed=7))
     scans = {p.value: study.volumes[Phase(p)].data.astype(np.int16) for p in Phase}
-    return scans, "phantom (seed 7), repeated back and forth along z to the number of slices"
+    words = "phantom (seed 7), repeated back and forth along z to the number of slices"
+    return scans, PHANTOM_SPACING_MM, words
 
 
 def _fit(data: np.ndarray, full: tuple[int, int, int]) -> np.ndarray:
@@ -109,12 +109,9 @@ def one(peer: str, folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Segment both phases with `peer`; seconds, peak memory; labels go to ``<phase>_<peer>.npy``."""
     import torch
 
-    from napari_multiphase.config import UNet3DConfig
     from napari_multiphase.inference.device import choose_precision
-    from napari_multiphase.nets.unet3d import UNet3D
 
-    torch.manual_seed(0)
-    net = UNet3D(UNet3DConfig(), CLASSES).eval().requires_grad_(False)
+    net = _network()
     precision = choose_precision(torch.device("cpu"))
     run = {"engine": _engine, "monai": _monai, "monai-buffered": _monai_buffered}[peer]
     scans = {phase: np.load(folder / f"{phase}.npy")[: shape[0]] for phase in PHASES}
@@ -140,6 +137,22 @@ def one(peer: str, folder: Path, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {**facts, "precision": str(precision).removeprefix("torch."), "threads": torch.get_num_threads()}
 
 
+def _network() -> Any:
+    """The bundled model's venous segmentor, its head cut to the first `CLASSES` outputs."""
+    import torch
+    from torch import nn
+
+    from napari_multiphase.io.models import find_model
+    from napari_multiphase.methods import method
+
+    model = find_model("pcn-phantom")
+    net: Any = method("pcn").load(model, torch.device("cpu")).nets["venous"]  # type: ignore[attr-defined]
+    head = nn.Conv3d(net.head.in_channels, CLASSES, 1)
+    head.load_state_dict({"weight": net.head.weight[:CLASSES], "bias": net.head.bias[:CLASSES]})
+    net.head = head.requires_grad_(False)
+    return net
+
+
 def _peak_mb() -> float:
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (1024 * 1024 if sys.platform == "darwin" else 1024)
@@ -154,7 +167,7 @@ def _engine(net: Any, precision: Any, folder: Path) -> Any:
     from napari_multiphase.volume import Grid
 
     def run(data: np.ndarray, phase: str) -> tuple[np.ndarray, int]:
-        grid, tiles = Grid(data.shape, SPACING_MM), []
+        grid, tiles = Grid(data.shape, tuple(json.loads((folder / "spacing.json").read_text()))), []
         scan = Scan(phase, data, grid, grid, find_body(data, grid), WINDOW_HU, tuple(range(CLASSES)))
         settings = Settings(torch.device("cpu"), precision, TILE, OVERLAP, batch=1, divisor=16)
         prediction, _ = predict(
@@ -270,7 +283,7 @@ def table(result: dict[str, Any]) -> str:
         f"torch {setup['torch']}, "
         f"MONAI {setup['monai']}, {setup['precision']} in the network.",
         f"Input: {result['input']['content']}; {air}.",
-        f"Same network (the bundled U-Net's size, random weights, {CLASSES} classes), tile {tile}, overlap {OVERLAP}, "
+        f"Same network (the bundled model's venous segmentor, {CLASSES} classes), tile {tile}, overlap {OVERLAP}, "
         "Gaussian blending of softmax probabilities.",
         "The engine's time includes the two best classes and the confidence; the peer's ends with the labels.",
         "",
@@ -328,7 +341,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds on the crop")
     parser.add_argument("--full", type=int, nargs=3, default=FULL, metavar=("D", "H", "W"))
     parser.add_argument("--crop", type=int, nargs=3, default=CROP, metavar=("D", "H", "W"), help="first D slices")
-    parser.add_argument("--content", choices=["auto", "real", "phantom"], default="auto")
+    parser.add_argument("--content", choices=["hcc_002", "hcc_015", "phantom"], default="hcc_002")
+    parser.add_argument("--crop-only", action="store_true", help="no full size; written to inference_<content>.json")
     parser.add_argument("--one", choices=list(PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=3, help=argparse.SUPPRESS)
@@ -337,23 +351,26 @@ def main() -> None:
         print(json.dumps(one(args.one, args.folder, tuple(args.shape))))
         return
     content = args.content
-    if content == "auto":
-        content = "real" if (_real_data() / "hcc_015_dicom.zip").is_file() else "phantom"
-    full = tuple(args.crop if args.quick else args.full)
+    if content != "phantom" and not (_real_data() / f"{content}_dicom.zip").is_file():
+        print(f"{content} is not here (docs/real_ct.md); using a phantom")
+        content = "phantom"
+    crop_only = args.quick or args.crop_only
+    full = tuple(args.crop if crop_only else args.full)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         result: dict[str, Any] = {"input": prepare(folder, full, content)}
         print(json.dumps(result["input"]), flush=True)
         crop = (min(args.crop[0], full[0]), *full[1:])
         result["crop"] = repeated(folder, crop, 1 if args.quick else args.rounds)
-        if not args.quick:
+        if not crop_only:
             result["full"] = full_size(folder, full)
         result["setup"] = _setup(result["crop"]["rounds"][0]["engine"])
     print(table(result))
     if not args.quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "inference.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        (RESULTS / "README.md").write_text(table(result), encoding="utf-8")
+        name = f"inference_{content}" if crop_only else "inference"
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        (RESULTS / f"{name}.md").write_text(table(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

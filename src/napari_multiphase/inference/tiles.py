@@ -82,8 +82,8 @@ def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
     """The tiles of `grid` that `body` needs, and the box that the body fills.
 
     A tile is needed where it reaches deeper than `SHELL_MM` below the skin, or holds a body voxel that no other needed
-    tile covers. Tiles at a body's corners mostly hold air, their strip of skin lying in the overlap with a neighbour: they
-    are left out, those with the least of the body first. Deeper in, every tile of a full run is run.
+    tile covers. Tiles at a body's corners mostly hold air, their strip of skin lying in the overlap with a neighbour;
+    they are left out, those with the least of the body first. Deeper in, every tile of a full run is run.
     """
     index = [body.indices(grid, axis) for axis in range(3)]
     starts = [tile_starts(n, t, overlap) for n, t in zip(grid.shape, tile, strict=True)]
