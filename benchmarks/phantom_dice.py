@@ -23,7 +23,8 @@ from napari_multiphase.inference.segment import segment
 from napari_multiphase.io.models import find_model
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.phantom import PhantomSpec, make_phantom
-from napari_multiphase.study import PhaseTransform, Study
+from napari_multiphase.registration import register_rigid
+from napari_multiphase.study import Study
 from napari_multiphase.training.cases import FIRST_TRAINING_SEED, PATHOLOGIES
 from napari_multiphase.volume import Phase
 
@@ -96,7 +97,8 @@ def main() -> None:
     seconds = []
     for seed in range(arguments.cases):
         phantom = make_phantom(spec(seed))
-        study = Study(f"phantom-{seed}", phantom.volumes, transform=PhaseTransform.identity())
+        venous, arterial = phantom.volumes[Phase.VENOUS], phantom.volumes[Phase.ARTERIAL]
+        study = Study(f"phantom-{seed}", phantom.volumes, transform=register_rigid(venous, arterial))
         began = time.perf_counter()
         prediction = segment(study, model, SegmentOptions())
         seconds.append(time.perf_counter() - began)
@@ -114,7 +116,7 @@ def main() -> None:
         "model": model.card.name,
         "weights_sha256": model.card.weights_sha256,
         "cases": arguments.cases,
-        "transform": "identity (the phases are breathing apart; the fused map is scored as it comes)",
+        "transform": "rigid, as the command line registers; its time is not in seconds_per_pair",
         "seconds_per_pair": {"median": round(float(np.median(seconds)), 2), "max": round(max(seconds), 2)},
         "scores": {name: summary(values) for name, values in scores.items()},
     }

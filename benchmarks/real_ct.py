@@ -40,7 +40,7 @@ def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
     command += ["--model", model] if model else []
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    row = {"study": name, "exit": done.returncode, "seconds": round(time.perf_counter() - began, 1)}
+    row = {"study": name, "exit": done.returncode, "wall_seconds": round(time.perf_counter() - began, 1)}
     if done.returncode:
         return row | {"sentence": done.stderr.strip().splitlines()[-1].replace(str(path.parent) + os.sep, "")}
     report = json.loads((out / "report.json").read_text())
@@ -102,7 +102,7 @@ def main() -> None:
             if row["exit"] == 0:
                 row["agreement_of_phases"] = phase_agreement(out, row["transform"])
             rows.append(row)
-            print(name, row["exit"], f"{row['seconds']} s", row.get("sentence", ""), flush=True)
+            print(name, row["exit"], row["wall_seconds"], "s", row.get("sentence", ""), flush=True)
             print("   ", {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases") if row.get(k)})
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({"command": "python benchmarks/real_ct.py", "studies": rows}, indent=2) + "\n")
