@@ -10,6 +10,8 @@ import argparse
 import os
 from pathlib import Path
 
+from PIL import Image
+
 IMAGES = Path(__file__).parent / "images"
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("dark", "light")
@@ -24,7 +26,10 @@ def every_look(demo, what: str, folder: Path) -> None:  # type: ignore[no-untype
         for theme in THEMES:
             demo.viewer.theme = theme
             demo.rest(0.3)
-            demo.picture(folder / f"{what}-{width}x{height}-{theme}.png")
+            path = folder / f"{what}-{width}x{height}-{theme}.png"
+            demo.picture(path)
+            # A palette is enough for a window, and a third of the size.
+            Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def main() -> None:

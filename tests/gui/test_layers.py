@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_multiphase.gui.layers import confidence_rgba, hidden_colormap, labels_colormap, placement, writable
+from napari_multiphase.gui.layers import (
+    MOST_OPAQUE,
+    confidence_rgba,
+    hidden_colormap,
+    labels_colormap,
+    placement,
+    writable,
+)
 from napari_multiphase.imaging.fusion import encode_confidence
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.volume import Grid
@@ -15,7 +22,7 @@ def test_confidence_is_transparent_where_sure_and_warm_where_not():
     rgba = confidence_rgba()
     sure, unsure = (int(code) for code in encode_confidence(np.array([1000.0, 1.0])))
     assert rgba[sure, 3] == pytest.approx(0.0, abs=1e-6)
-    assert rgba[unsure, 3] == pytest.approx(0.9)
+    assert rgba[unsure, 3] == pytest.approx(MOST_OPAQUE)
     assert rgba[unsure, 0] > 3 * rgba[unsure, 2], "the unsure end is red"
     assert (np.diff(rgba[:, 3]) <= 0).all(), "opacity never grows with confidence"
 
@@ -23,7 +30,7 @@ def test_confidence_is_transparent_where_sure_and_warm_where_not():
 def test_opacity_follows_equation_3():
     ratio = 2.0
     encoded = int(encode_confidence(np.array([ratio]))[0])
-    assert confidence_rgba()[encoded, 3] == pytest.approx(0.9 * np.exp(1 - ratio), rel=0.03)
+    assert confidence_rgba()[encoded, 3] == pytest.approx(MOST_OPAQUE * np.exp(1 - ratio), rel=0.03)
 
 
 def test_labels_have_the_tables_colours():

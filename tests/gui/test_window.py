@@ -149,7 +149,9 @@ def test_cancel_answers_within_a_second(workbench, qtbot):
     began = time.perf_counter()
     click(qtbot, segment_dock.progress.cancel)
     qtbot.waitUntil(lambda: session.job is None, timeout=10_000)
-    print(f"cancelled after {time.perf_counter() - began:.2f} s")
+    elapsed_s = time.perf_counter() - began
+    print(f"cancelled after {elapsed_s:.2f} s")
+    assert elapsed_s < 1.5
     assert session.run is None
     assert segment_dock.segment.isEnabled()
     assert not segment_dock.error.isVisible(), "cancelling is not a failure"

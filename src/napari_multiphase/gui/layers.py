@@ -24,6 +24,8 @@ AXES = ("superior", "posterior", "left")
 OURS = "multiphase"
 """Key of a layer's metadata under which this package keeps what it needs to find the layer again."""
 LABELS_OPACITY = 0.45
+MOST_OPAQUE = 0.7
+"""Opacity of the confidence overlay where the model is least sure: the labels beneath stay visible."""
 _WARM = ((0.65, 0.02, 0.06), (1.0, 0.45, 0.0), (1.0, 0.85, 0.3))
 
 
@@ -60,7 +62,7 @@ def confidence_rgba() -> NDArray[np.float32]:
     rgba = np.empty((256, 4), np.float32)
     for channel in range(3):
         rgba[:, channel] = np.interp(sure, (0.0, 0.5, 1.0), [colour[channel] for colour in _WARM])
-    rgba[:, 3] = 0.9 * (1.0 - sure)
+    rgba[:, 3] = MOST_OPAQUE * (1.0 - sure)
     return rgba
 
 

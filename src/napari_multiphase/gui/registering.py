@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 _TIP = "Find the rigid movement between the scans, so that both phases can be fused (Ctrl+Shift+R)"
-_OVER = 0.5
-"""Opacity of the arterial scan over the venous one while comparing."""
 
 
 def in_words(transform: PhaseTransform | None) -> str:
@@ -62,6 +60,9 @@ class RegisterBox(QWidget):
             self._remove_aligned()
         if topic == "transform":
             self._ask_aligned()
+        if topic == "prediction" and not self.off.isChecked():
+            self.off.setChecked(True)
+            self._compare()
         self._update()
 
     def _undo(self) -> None:
@@ -113,7 +114,7 @@ class RegisterBox(QWidget):
         self._update()
 
     def _compare(self) -> None:
-        """Show one arterial layer half over the venous one, or none."""
+        """Lay one arterial layer in magenta over the venous one in green (grey where they agree), or none."""
         session = self._session
         assert session.study is not None
         stored = layers_of(session.viewer, kind="ct", phase="arterial", study=session.study.id)
@@ -121,7 +122,6 @@ class RegisterBox(QWidget):
         for layers, choice in ((stored, self.before), (self._aligned(), self.after)):
             for layer in layers:
                 layer.visible = choice.isChecked()
-                layer.opacity = _OVER if choice.isChecked() else 1.0
                 layer.colormap = "magenta" if choice.isChecked() else "gray"
                 layer.blending = "additive" if choice.isChecked() else "translucent_no_depth"
         for layer in venous:

@@ -36,6 +36,12 @@ def _row(entry: Mapping[str, Any]) -> Row:
     )
 
 
+def as_sentence(note: str) -> str:
+    """A note with a capital letter and a full stop."""
+    text = note.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 def plan_in_words(plan: Mapping[str, Any]) -> str:
     """What segmenting will take, in a few short sentences."""
     return " ".join(str(sentence) for sentence in plan["sentences"])

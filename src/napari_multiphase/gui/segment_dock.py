@@ -13,7 +13,7 @@ from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.phase_slider import PhaseSlider
 from napari_multiphase.gui.refusing import Refusing, why_off
 from napari_multiphase.gui.remember import preference, recall, remember
-from napari_multiphase.gui.results import Row, plan_in_words, rows_of
+from napari_multiphase.gui.results import Row, as_sentence, plan_in_words, rows_of
 from napari_multiphase.gui.session import Run, Session, get_session
 from napari_multiphase.gui.structure_table import StructureTable
 
@@ -96,7 +96,9 @@ class SegmentDock(Dock):
         self.notes = wrapped(faint=True)
         self.slider = PhaseSlider(self.refusing.move, self.refusing.rest)
         self.table = StructureTable(self.session.set_hidden, self._go_to)
-        self.results: list[QWidget] = [self.result_title, self.slider, self.table, self.notes]
+        self.as_seg = QCheckBox("Save DICOM SEG as well")
+        self.as_seg.setToolTip("Segmentation objects that refer to the DICOM images, beside the NIfTI files")
+        self.results: list[QWidget] = [self.result_title, self.slider, self.table, self.notes, self.as_seg]
         for part in self.results:
             self.body.addWidget(part)
             part.hide()
@@ -146,7 +148,9 @@ class SegmentDock(Dock):
         """Write the newest results into `folder`, in the worker."""
         session = self.session
         assert session.run is not None
-        params = {"prediction": session.run.prediction, "study": session.study, "out": folder}
+        seg = self.as_seg.isVisibleTo(self) and self.as_seg.isChecked()
+        params: dict[str, Any] = {"prediction": session.run.prediction, "study": session.study, "out": folder}
+        params["format"] = "dicom-seg" if seg else "nifti"
         session.ask("save", f"Saving into {folder.name}", params, lambda paths: self._saved(folder, paths))
 
     def _saved(self, folder: Path, paths: list[Path]) -> None:
@@ -231,6 +235,8 @@ class SegmentDock(Dock):
             prediction = run.prediction
             self.slider.show_weight(self.session.phase_weight, why_off(run))
             self.table.show_rows(rows_of(prediction.report.get("structures", ())), self.session.hidden)
-            self.notes.setText("\n".join(prediction.notes))
+            self.notes.setText("\n".join(as_sentence(note) for note in prediction.notes))
             self.notes.setVisible(bool(prediction.notes))
+            volumes = self.session.study.volumes.values() if self.session.study else ()
+            self.as_seg.setVisible(all(volume.source.format == "dicom" for volume in volumes))
         self._on_busy()

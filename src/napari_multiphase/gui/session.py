@@ -97,7 +97,7 @@ class Session:
         if self._client is None:
             from napari_multiphase.jobs.client import Client
 
-            grace_s = float(preference("segment", "cancel_grace_s", 1.0))
+            grace_s = float(preference("segment", "cancel_grace_s", 0.8))
             self._client = Client(grace_s=grace_s, tasks=self._tasks)
         return self._client
 
@@ -172,7 +172,8 @@ class Session:
         """Say a failure in the dock and as a notification, without a traceback."""
         from napari.utils.notifications import show_error
 
-        sentence = sentence[:1].upper() + sentence[1:]
+        if sentence.split(" ")[0].isalpha():  # a file's name keeps its case
+            sentence = sentence[:1].upper() + sentence[1:]
         show_error(sentence)
         self.bridge.failed.emit(task, sentence, log)
 

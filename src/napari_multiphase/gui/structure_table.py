@@ -13,7 +13,7 @@ from napari_multiphase.labels import STRUCTURES
 
 _COLUMNS = ("Structure", "ml", "A HU", "V HU", "sure")
 _LINE_PX, _HEADER_PX = 22, 26
-_WIDTHS_PX = (44, 42, 42, 36)
+_WIDTHS_PX = (40, 40, 40, 34)
 _TIPS = (
     "Tick: shown on the canvas. Click: go there.",
     "Volume in millilitres, in the fused result",
@@ -46,6 +46,9 @@ class StructureTable(QTableWidget):
         lines.hide()
         lines.setDefaultSectionSize(_LINE_PX)
         self.setShowGrid(False)
+        font = self.font()
+        font.setPointSizeF(0.92 * font.pointSizeF())
+        self.setFont(font)
         self.setWordWrap(False)
         self.setIconSize(QSize(10, 10))
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

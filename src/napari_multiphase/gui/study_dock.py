@@ -202,6 +202,7 @@ class StudyDock(Dock):
                     chooser.addItem(scan.title, scan.key)
                     chooser.setItemData(chooser.count() - 1, scan.title, Qt.ItemDataRole.ToolTipRole)
             chooser.setCurrentIndex(max(0, chooser.findData(session.chosen.get(phase))))
+            chooser.setToolTip(f"The scan to use as the {phase} phase: {chooser.currentText()}")
         self.scan_list.show_scans(session.scans, session.chosen)
         self.findings.show_findings(session.study.findings if session.study else ())
         self._on_busy()

@@ -45,7 +45,11 @@ class WindowPresets(QWidget):
         layout.addWidget(self.chooser, 1)
         self._fill()
         self.chooser.activated.connect(lambda _index: self._apply())
-        session.bridge.changed.connect(lambda topic: self._fill() if topic == "model" else None)
+        session.bridge.changed.connect(self._on_change)
+
+    def _on_change(self, topic: str) -> None:
+        if topic == "model":
+            self._fill()
 
     def _fill(self) -> None:
         chosen = self.chooser.currentData() or recall("window", DEFAULT)
@@ -58,5 +62,6 @@ class WindowPresets(QWidget):
     def _apply(self) -> None:
         name = self.chooser.currentData()
         remember("window", name)
-        for layer in layers_of(self._session.viewer, kind="ct"):
+        viewer = self._session.viewer
+        for layer in [*layers_of(viewer, kind="ct"), *layers_of(viewer, kind="aligned")]:
             layer.contrast_limits = window_of(self._session, name)
