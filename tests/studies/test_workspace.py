@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, open_study
+from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, keep, open_study, recalled
 from napari_multiphase.studies.workspace import STUDY_FILE, data_folder
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -48,6 +48,31 @@ def test_round_trip(folder: Path, study: Study) -> None:
         assert np.array_equal(again.volumes[phase].data, volume.data)
     assert open_study([folder]).id == study.id
     assert Workspace.open(folder / STUDY_FILE).id == study.id
+
+
+def test_a_kept_transform_comes_back_when_the_same_scans_are_opened(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
+    assert recalled(study).transform is None
+    shift = np.eye(4)
+    shift[2, 3] = 4.5
+    assert keep(study).transform is None
+    moved = study.with_transform(PhaseTransform(shift, "rigid"))
+    workspace = keep(moved)
+    assert workspace.folder == default_folder(study).resolve()
+    again = recalled(study).transform
+    assert again is not None
+    assert np.array_equal(again.venous_to_arterial_mm, shift)
+    (workspace.folder / STUDY_FILE).write_text("{")
+    assert recalled(study) is study
+
+
+def test_another_studys_folder_is_not_written_over(folder: Path, study: Study) -> None:
+    keep(study, folder)
+    one_phase = build_study({Phase.VENOUS: study.volumes[Phase.VENOUS]})
+    with pytest.raises(UserError, match="another study"):
+        keep(one_phase, folder)
 
 
 def test_changes_are_kept_and_counted(folder: Path, study: Study) -> None:

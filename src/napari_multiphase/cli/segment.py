@@ -67,6 +67,8 @@ def segment(
         if not as_json:
             _say_findings(opened)
         opened = _registered(context, opened, register)
+        if study is not None and (study / "study.json").is_file():
+            tasks.keep(context, opened, study)
         if not as_json:
             for sentence in tasks.plan(context, opened, chosen, options)["sentences"]:
                 say(sentence)

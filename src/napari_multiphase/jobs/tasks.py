@@ -122,6 +122,13 @@ def register(context: Context, study: Study) -> PhaseTransform:
     return register_rigid(venous, arterial, on_event=context.on_event, cancel=context.cancel)
 
 
+def keep(context: Context, study: Study, folder: Path | None = None) -> Path:
+    """Write the study and its transform into its workspace (the default one unless `folder`); returns its folder."""
+    from napari_multiphase.studies import keep as run
+
+    return run(study, folder).folder
+
+
 def segment(
     context: Context, study: Study, model: Model | str | None = None, options: SegmentOptions | None = None
 ) -> Prediction:
@@ -222,6 +229,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     "open": open_study,
     "plan": plan,
     "register": register,
+    "keep": keep,
     "segment": segment,
     "fuse": fuse,
     "save": save,

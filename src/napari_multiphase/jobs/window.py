@@ -67,7 +67,7 @@ def pair(context: Context, inputs: Sequence[Path], keys: Mapping[str, str]) -> S
 
 
 def _study(chosen: Mapping[Phase, Scan], loader: Loader, context: Context) -> Study:
-    from napari_multiphase.studies import build_study
+    from napari_multiphase.studies import build_study, recalled
 
     volumes = {}
     for phase, scan in chosen.items():
@@ -76,7 +76,7 @@ def _study(chosen: Mapping[Phase, Scan], loader: Loader, context: Context) -> St
         volumes[phase] = loader.load(scan)
     # A guess says why a scan got its role: one that the user gave against the guess has none.
     guesses = {p: scan.guess for p, scan in chosen.items() if scan.guess is not None and scan.guess.phase == p}
-    return build_study(volumes, guesses)
+    return recalled(build_study(volumes, guesses))
 
 
 def _described(scan: Scan, loader: Loader) -> dict[str, Any]:

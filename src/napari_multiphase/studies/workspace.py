@@ -317,6 +317,35 @@ def default_folder(study: Study) -> Path:
     return data_folder() / "studies" / study.id
 
 
+def keep(study: Study, folder: Path | None = None) -> Workspace:
+    """The study's workspace, made if there is none yet, holding the study's transform.
+
+    `folder` is `default_folder` unless given. Raises UserError where it belongs to another study or cannot be written.
+    """
+    folder = folder or default_folder(study)
+    if not (folder / STUDY_FILE).exists():
+        return Workspace.create(folder, study)
+    workspace = Workspace.open(folder)
+    if workspace.id != study.id:
+        raise UserError(f"{folder} holds another study: choose another folder")
+    if study.transform is not None:
+        workspace.set_transform(study.transform)
+    return workspace
+
+
+def recalled(study: Study) -> Study:
+    """The study with the transform its default workspace keeps, if there is one; a damaged workspace is passed over."""
+    folder = default_folder(study)
+    if study.transform is not None or not (folder / STUDY_FILE).exists():
+        return study
+    try:
+        workspace = Workspace.open(folder)
+    except UserError:
+        return study
+    fits = workspace.id == study.id and set(workspace.scans) == set(study.volumes)
+    return study.with_transform(workspace.transform) if fits and workspace.transform is not None else study
+
+
 def _scan_entry(folder: Path, volume: Volume, guess: PhaseGuess | None) -> ScanEntry:
     source = volume.source
     if source.format == "memory" or not source.sha256:
