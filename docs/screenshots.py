@@ -1,16 +1,15 @@
 """Pictures of the real window for README and docs: ``make screenshots``.
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
-segments it with the default model, and writes docs/images/<what>-<width>x<height>-<theme>.png.
+segments it with the default model, and writes docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from pathlib import Path
-
-from PIL import Image
 
 IMAGES = Path(__file__).parent / "images"
 SIZES = ((1280, 800), (1920, 1080))
@@ -26,10 +25,8 @@ def every_look(demo, what: str, folder: Path) -> None:  # type: ignore[no-untype
         for theme in THEMES:
             demo.viewer.theme = theme
             demo.rest(0.3)
-            path = folder / f"{what}-{width}x{height}-{theme}.png"
-            demo.picture(path)
-            # A palette is enough for a window, and a third of the size.
-            Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+            demo.picture(folder / f"{what}-{width}x{height}-{theme}.png")
+    shutil.copyfile(folder / f"{what}-1280x800-dark.png", folder / f"{what}.png")
 
 
 def main() -> None:
@@ -46,7 +43,8 @@ def main() -> None:
 
     viewer = napari.Viewer(title="napari")
     demo = Demo(viewer, model=options.model)
-    every_look(demo, "empty", options.out)
+    viewer.window.resize(*SIZES[0])
+    demo.picture(options.out / "empty.png")
     demo.open_sample()
     every_look(demo, "study", options.out)
     bring_forward(demo.segment_dock)
