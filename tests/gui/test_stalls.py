@@ -56,6 +56,6 @@ def test_the_event_loop_never_stalls_while_segmenting(workbench, qtbot):
     print(f"computing at most {busy.max():.1f} ms between two ticks; load of the machine before {others:.1f}")
     assert len(late) > 50
     assert busy.max() < LIMIT_MS
-    if others > (os.cpu_count() or 1):
+    if late.max() >= LIMIT_MS and others > (os.cpu_count() or 1):
         pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so lateness says nothing")
     assert late.max() < LIMIT_MS

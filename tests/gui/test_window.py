@@ -173,3 +173,23 @@ def test_docks_fit_the_smallest_window(workbench, qtbot):
         assert main.isVisible()
         bottom = main.mapTo(main.window(), main.rect().bottomLeft()).y()
         assert bottom <= 800
+
+
+def test_swapped_roles_are_pointed_out_and_scans_are_not_doubled(workbench, qtbot):
+    """Also with a Study dock that was closed and opened again."""
+    from napari_multiphase.gui.workbench import open_workbench
+
+    viewer, study_dock, _segment_dock, session = workbench
+    open_sample(qtbot, study_dock, session)
+    viewer.window.remove_dock_widget(study_dock)
+    study_dock = open_workbench(viewer)["Study"]
+    assert study_dock.choosers["arterial"].currentText() == "arterial.nii.gz"
+    revision = session.revision
+    shown = []
+    session.bridge.changed.connect(lambda topic: shown.append(topic) if topic == "shown" else None)
+    click(qtbot, study_dock.swap)
+    qtbot.waitUntil(lambda: bool(shown), timeout=WAIT_MS)
+    assert session.revision == revision + 1
+    assert study_dock.choosers["arterial"].currentText() == "venous.nii.gz"
+    assert any("swapped" in finding.text for finding in session.study.findings)
+    assert [layer.name for layer in viewer.layers] == ["sample arterial", "sample venous"]

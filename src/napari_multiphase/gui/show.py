@@ -55,17 +55,20 @@ class Show:
         work: list[Callable[[], object]] = []
         for phase in study.phases:
             volume = study.volumes[phase]
-            mine = {"kind": "ct", "phase": str(phase), "study": study.id}
+            mine = {"kind": "ct", "phase": str(phase), "study": study.id, "opened": self._opened()}
             name = f"{session.title} {phase}"
             work.append(lambda v=volume, n=name, m=mine: add_image(viewer, v, n, window_hu, **m))  # type: ignore[misc]
         work.append(self._settle)
         session.bridge.in_turns(work, TURN_MS)
 
+    def _opened(self) -> list[str]:
+        return [str(path) for path in self._session.inputs]
+
     def _put_away(self, study_id: str) -> None:
-        """Hide what belongs to other cases; scans of this study are replaced, its results stay where they are."""
+        """Hide what belongs to other cases; scans opened from the same paths are replaced, results never removed."""
         viewer = self._session.viewer
         for layer in layers_of(viewer):
-            if ours(layer).get("study") == study_id and ours(layer).get("kind") == "ct":
+            if ours(layer).get("kind") == "ct" and ours(layer).get("opened") == self._opened():
                 viewer.layers.remove(layer)
             elif ours(layer).get("study") != study_id:
                 layer.visible = False
