@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,14 +86,23 @@ def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
         window.centralWidget().setUpdatesEnabled(not hold)
 
 
-def warm_labels(viewer: napari.Viewer) -> None:
-    """Pay now for what napari sets up with the first Labels layer (over a second), while the user waits anyway."""
+def warm_results(viewer: napari.Viewer, colormap: Any) -> Callable[[], None]:
+    """Pay now for what napari sets up with the first Labels layer and the first draw (over a second), while the user
+    waits anyway; call what is returned once they were drawn. `colormap` is the confidence overlay's."""
     import numpy as np
 
-    with suppress(Exception):
-        chosen = list(viewer.layers.selection)
-        like = viewer.layers[0]
-        place = {"scale": like.scale, "translate": like.translate, "units": like.units, "axis_labels": like.axis_labels}
-        layer = viewer.add_labels(np.zeros((1, 2, 2), np.uint8), name="warming up", visible=False, **place)
-        viewer.layers.remove(layer)
-        viewer.layers.selection = set(chosen)
+    like, chosen = viewer.layers[0], list(viewer.layers.selection)
+    place = {"scale": like.scale, "translate": like.translate, "units": like.units, "axis_labels": like.axis_labels}
+    data = np.zeros((1, 2, 2), np.uint8)
+    made = [
+        viewer.add_labels(data, name="warming up", **place),
+        viewer.add_image(data, name="warming up", colormap=colormap, contrast_limits=(0, 255), opacity=0.0, **place),
+    ]
+
+    def away() -> None:
+        for layer in made:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        viewer.layers.selection = {layer for layer in chosen if layer in viewer.layers}
+
+    return away

@@ -10,12 +10,13 @@ from napari_multiphase.gui.layers import (
     add_confidence,
     add_image,
     add_labels,
+    confidence_colormap,
     hidden_colormap,
     layers_of,
     ours,
     writable,
 )
-from napari_multiphase.gui.private import hold_drawing, warm_labels
+from napari_multiphase.gui.private import hold_drawing, warm_results
 from napari_multiphase.gui.session import Run, Session
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import Study
@@ -89,8 +90,14 @@ class Show:
         viewer.reset_view()
         if not self._warmed:
             self._warmed = True
-            session.bridge.later(TURN_MS, lambda: warm_labels(viewer))
-        session.bridge.changed.emit("shown")
+            session.bridge.later(TURN_MS, self._warm)
+        else:
+            session.bridge.changed.emit("shown")
+
+    def _warm(self) -> None:
+        bridge = self._session.bridge
+        away = warm_results(self._session.viewer, confidence_colormap())
+        bridge.in_turns([lambda: None, away, lambda: bridge.changed.emit("shown")], 2 * TURN_MS)
 
     # --- results -------------------------------------------------------------------------------------------------
 
