@@ -17,6 +17,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from qtpy.QtCore import QSettings
 
     monkeypatch.setenv("MULTIPHASE_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def test_the_main_job(workbench, qtbot, tmp_path):
     marks = {name.split("_")[1]: o.text for name, o in viewer.canvas.overlays.items() if name.startswith("multiphase")}
     assert marks == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
 
+    assert session.unregistered
     segment(qtbot, segment_dock, session)
+    assert session.study.transform.method == "rigid", "a pair nobody registered is registered first"
+    assert any("rigid" in note for note in session.run.prediction.notes)
     names = [layer.name for layer in viewer.layers]
     assert names[2:] == [
         "sample arterial labels", "sample arterial confidence", "sample venous labels", "sample venous confidence",
@@ -118,6 +122,19 @@ def _saving(qtbot, segment_dock, session, out: Path) -> None:
     assert written.shape == source.shape
     np.testing.assert_allclose(written.affine, source.affine, atol=1e-4)
     assert (out / "report.json").is_file()
+
+
+def test_a_registration_is_kept_for_the_next_time(workbench, qtbot):
+    _viewer, study_dock, _segment_dock, session = workbench
+    open_sample(qtbot, study_dock, session)
+    click(qtbot, study_dock.register.register)
+    qtbot.waitUntil(lambda: not session.unregistered, timeout=WAIT_MS)
+    matrix, revision = session.study.transform.venous_to_arterial_mm, session.revision
+    kept = Path(os.environ["MULTIPHASE_DATA_DIR"], "studies", session.study.id, "study.json")
+    qtbot.waitUntil(kept.is_file, timeout=WAIT_MS)
+    session.open_paths(session.inputs)
+    qtbot.waitUntil(lambda: session.revision > revision, timeout=WAIT_MS)
+    np.testing.assert_array_equal(session.study.transform.venous_to_arterial_mm, matrix)
 
 
 def test_what_is_no_scan_is_refused_in_one_sentence(workbench, qtbot, tmp_path):

@@ -22,7 +22,7 @@ _TIP = "Find the rigid movement between the scans, so that both phases can be fu
 def in_words(transform: PhaseTransform | None) -> str:
     """What a transform does, with its quality figures."""
     if transform is None:
-        return "Not registered: the phases are taken to lie where their files say."
+        return "Not registered yet: Segment does so first."
     sentence = str(transform.quality.get("sentence") or "")
     return sentence or f"Registered ({transform.method})."
 

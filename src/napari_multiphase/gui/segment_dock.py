@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
 _SAVE_TIP = "Write labels, confidence and report to a folder, on the scans' own grids"
+_SHOWN = ("register", "segment", "save")
+"""Jobs whose progress and failures this dock tells."""
 _OUTPUTS = {"labels": "Per phase", "fused": "Fused", "confidence": "Confidence"}
 _OUTPUT_TIPS = {
     "labels": "A label layer for each phase, on its own grid",
@@ -116,6 +118,13 @@ class SegmentDock(Dock):
         return frozenset(key for key, box in self.outputs.items() if box.isChecked())
 
     def _segment(self) -> None:
+        """Fusing needs to know how the phases lie to each other: a pair that nobody registered is registered first."""
+        if self.session.unregistered:
+            self.session.register(then=self._predict)
+        else:
+            self._predict()
+
+    def _predict(self) -> None:
         session = self.session
         params = {"study": session.study, "model": session.model, "options": self.options()}
         outputs = self.chosen_outputs()
@@ -213,18 +222,18 @@ class SegmentDock(Dock):
         allow(self.segment, reason or ("" if self.chosen_outputs() else "Choose an output first"), _SEGMENT_TIP)
         self.save.setVisible(session.run is not None)
         allow(self.save, f"'{job.title}' is running" if job else "", _SAVE_TIP)
-        if job and job.task in ("segment", "save"):
+        if job and job.task in _SHOWN:
             self.error.hide()
             self.progress.start(job.title)
         else:
             self.progress.stop()
 
     def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        if self.session.job and self.session.job.task in ("segment", "save"):
+        if self.session.job and self.session.job.task in _SHOWN:
             self.progress.step(text, fraction, remaining_s)
 
     def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in ("segment", "save", "model"):
+        if task in (*_SHOWN, "model"):
             self.error.tell(sentence, log)
 
     def _fill_results(self) -> None:

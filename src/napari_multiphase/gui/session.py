@@ -229,22 +229,33 @@ class Session:
 
     # --- registering ---------------------------------------------------------------------------------------------
 
-    def register(self) -> None:
-        """Find the rigid transform between the phases."""
-        assert self.study is not None
-        self.ask("register", "Registering", {"study": self.study}, self._registered)
+    @property
+    def unregistered(self) -> bool:
+        """Whether there are two phases and nobody has said yet how they lie to each other."""
+        return self.study is not None and len(self.study.phases) == 2 and self.study.transform is None
 
-    def _registered(self, transform: PhaseTransform) -> None:
+    def register(self, then: Callable[[], object] | None = None) -> None:
+        """Find the rigid transform between the phases; `then` is called once it is in use."""
+        self.ask("register", "Registering", {"study": self.study}, lambda transform: self._registered(transform, then))
+
+    def _registered(self, transform: PhaseTransform, then: Callable[[], object] | None) -> None:
         assert self.study is not None
         self.kept_transform = self.study.transform or PhaseTransform.identity()
         self.set_transform(transform)
+        if then is not None:
+            then()
 
     def set_transform(self, transform: PhaseTransform) -> None:
-        """Use `transform` from now on."""
+        """Use `transform` from now on, and keep it in the study's workspace."""
         assert self.study is not None
         self.study = self.study.with_transform(transform)
         self.revision += 1
         self.bridge.changed.emit("transform")
+        self.quietly("keep", {"study": self.study}, self._kept)
+
+    def _kept(self, folder: Path | None) -> None:
+        if folder is None:
+            self.tell_error("register", "The registration is in use, but could not be kept for the next time.", "")
 
     # --- segmenting ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from napari_multiphase.config import RunConfig
+from napari_multiphase.config import RunConfig, method_config
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io.atomic import atomic_path
@@ -89,7 +89,7 @@ def card_of(run: RunConfig, metrics: Mapping[str, Any] | None = None) -> dict[st
     return {
         "name": run.name,
         "method": run.method,
-        "config": dict(run.method_config),
+        "config": method_config(run.method, run.method_config).model_dump(mode="json"),
         "labels": list(run.labels),
         "phases": [phase.value for phase in Phase],
         "window_hu": list(run.window_hu),
