@@ -58,7 +58,7 @@ class RegisterBox(QWidget):
         if topic in ("study", "transform"):
             self.off.setChecked(True)
             self._remove_aligned()
-        if topic == "transform":
+        if topic == "registered":
             self._ask_aligned()
         if topic == "prediction" and not self.off.isChecked():
             self.off.setChecked(True)

@@ -244,6 +244,8 @@ class Session:
         self.set_transform(transform)
         if then is not None:
             then()
+        else:
+            self.bridge.changed.emit("registered")
 
     def set_transform(self, transform: PhaseTransform) -> None:
         """Use `transform` from now on, and keep it in the study's workspace."""
