@@ -65,10 +65,10 @@ class Series:
 
     @property
     def title(self) -> str:
-        """A name for a person: "series 4, LIVER 3 PHASE, acquisition 2"."""
+        """A name for a person, what tells two apart first: "series 4, acq. 2, LIVER 3 PHASE"."""
         parts = [f"series {self.number}" if self.number is not None else "series"]
+        parts += [f"acq. {self.acquisition}"] if self.acquisition is not None else []
         parts += [self.description] if self.description else []
-        parts += [f"acquisition {self.acquisition}"] if self.acquisition is not None else []
         return ", ".join(parts)
 
     def __reduce__(self) -> Any:
