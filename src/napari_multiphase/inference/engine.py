@@ -9,6 +9,7 @@ classes are that close; batch size, chunking and scratch files change nothing be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,22 +119,38 @@ def _predict(
     tile = fit_tile(settings.tile, scan.network_grid.shape, settings.divisor)
     tiles = body_tiles(scan.network_grid, scan.body, tile, settings.overlap)
     weight = torch.from_numpy(gaussian_weight(tile)).to(settings.device)
-    with open_results(scan.grid.shape, scratch, scan.name) as (results, paths):
+    # Blending and writing mostly use one core: done by a helper thread, they fill the gaps the network leaves.
+    with open_results(scan.grid.shape, scratch, scan.name) as (results, paths), ThreadPoolExecutor(1) as helper:
         slab = RollingSlab(len(scan.labels), tiles, settings.device)
         emitter = Emitter(tiles, scan.grid, scan.body, scan.labels, results)
         done = 0
+        pending: Future[None] = helper.submit(lambda: None)
         for row, (z0, places) in enumerate(tiles.rows):
             for batch in _batches(places, settings.batch):
                 cancel.check()
                 x = np.stack([_cut(scan, (z0, y0, x0), tile) for y0, x0 in batch])
-                for (y0, x0), logits in zip(batch, _logits(network, x, settings), strict=True):
-                    slab.add(logits, weight, (z0, y0, x0))
+                logits = _logits(network, x, settings)
+                pending.result()  # one batch of logits waits at most
+                pending = helper.submit(_blend, slab, logits, weight, z0, batch)
                 done += len(batch)
                 on_tiles(done, tiles.count)
             following = tiles.rows[row + 1][0] if row + 1 < len(tiles.rows) else tiles.shape[0]
-            emitter.take(slab.finish_before(following))
-            slab.drop_before(following)
+            pending.result()
+            pending = helper.submit(_emit, slab, emitter, following)
+        pending.result()
         return results.complete(paths)
+
+
+@torch.inference_mode()
+def _blend(slab: RollingSlab, logits: Tensor, weight: Tensor, z0: int, batch: tuple[tuple[int, int], ...]) -> None:
+    for (y0, x0), one in zip(batch, logits, strict=True):
+        slab.add(one, weight, (z0, y0, x0))
+
+
+@torch.inference_mode()
+def _emit(slab: RollingSlab, emitter: Emitter, before: int) -> None:
+    emitter.take(slab.finish_before(before))
+    slab.drop_before(before)
 
 
 def _logits(network: Network, x: NDArray[np.float32], settings: Settings) -> Tensor:
