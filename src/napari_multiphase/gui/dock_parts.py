@@ -96,14 +96,6 @@ def dropped_paths(mime: QMimeData | None) -> list[Path]:
     return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
 
 
-def rule() -> QFrame:
-    """A thin line between sections."""
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFixedHeight(1)
-    return line
-
-
 class Dock(QWidget):
     """A body that scrolls up and down only, over a footer that is always in sight."""
 
