@@ -11,6 +11,8 @@ from types import MappingProxyType
 BACKGROUND = 0
 IGNORE = 255
 """Voxels nobody reviewed: left out of losses and metrics."""
+UNKNOWN = 254
+"""Training only: none of the structures that were annotated in this case; what else lies here is not known."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_multiphase.labels import IGNORE
+from napari_multiphase.labels import UNKNOWN
+from napari_multiphase.losses.reduce import global_sum
 
 
 class DiceCrossEntropyLoss(nn.Module):
     """Voxel-mean cross-entropy plus one minus the mean soft Dice over the foreground classes present in the target.
 
     Soft Dice is (2 sum py + e) / (sum p + sum y + e), e = 1e-6 (PCN's predecessor RSTN), over the whole batch at once.
-    Voxels with target 255 count in neither term. Computed in float32 also under mixed precision.
+    Voxels with target 254 or 255 (unknown, ignore) count in neither term. Computed in float32 also under mixed
+    precision; sums and counts span all processes.
     """
 
     eps = 1e-6
@@ -21,16 +23,18 @@ class DiceCrossEntropyLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Named terms: ``{"cross_entropy": ..., "dice": ...}``, to be summed by the caller."""
         log_p = F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, dim=1)
-        cross_entropy = F.nll_loss(log_p, target, ignore_index=IGNORE)
-        return {"cross_entropy": cross_entropy, "dice": 1 - self._mean_dice(log_p.exp(), target)}
-
-    def _mean_dice(self, p: Tensor, target: Tensor) -> Tensor:
-        known = target != IGNORE
+        known = target < UNKNOWN
         channel = torch.where(known, target, 0)
+        nll = F.nll_loss(log_p, channel, reduction="none") * known
+        cross_entropy = global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
+        return {"cross_entropy": cross_entropy, "dice": 1 - self._mean_dice(log_p.exp(), channel, known)}
+
+    def _mean_dice(self, p: Tensor, channel: Tensor, known: Tensor) -> Tensor:
         p = p if bool(known.all()) else p * known[:, None]
         p_true = p.gather(1, channel[:, None])[:, 0]  # (B, D, H, W), zero where unknown
         overlap = p.new_zeros(p.shape[1]).index_add(0, channel.flatten(), p_true.flatten())
         count = torch.bincount(channel[known], minlength=p.shape[1]).to(p)
-        dice = (2 * overlap + self.eps) / (p.sum((0, 2, 3, 4)) + count + self.eps)
+        overlap, count, volume = global_sum(torch.stack([overlap, count, p.sum((0, 2, 3, 4))]))
+        dice = (2 * overlap + self.eps) / (volume + count + self.eps)
         chosen = dice[1:][count[1:] > 0]
         return chosen.mean() if chosen.numel() else dice.sum() * 0 + 1

@@ -1,70 +1,195 @@
-"""What every method offers: a network to run, and an objective to train."""
+"""What every method offers: a network to run, and an objective to train. The loop and the engine know nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from napari_multiphase.config import RunConfig
+from napari_multiphase.config import AugmentConfig, OptimiserConfig, RunConfig, Settings, Traits, method_config
+from napari_multiphase.io.weights import read_weights
 from napari_multiphase.model import Model
 from napari_multiphase.volume import Phase
 
+# --- training ------------------------------------------------------------------------------------------------------
 
-class Segmentor(Protocol):
-    """A trained method, run tile by tile by the inference engine."""
 
-    @property
-    def model(self) -> Model:
-        """The model it was loaded from."""
+@dataclass(frozen=True)
+class Draw:
+    """Which patches a stage sees.
 
-    @property
-    def divisor(self) -> int:
-        """Every side of a tile is a multiple of this."""
+    Attributes
+    ----------
+    pairing : "single": each item is one phase of a case, the phases of `phases` taking turns step by step. "pair": both
+        phases at the same place of the venous grid (the arterial scan resampled through the case's transform).
+    phases : for "single": which phases.
+    annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
+        of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
+    focus : channels that patches are centred on; empty for all structures present, each equally likely.
+    focus_share : share of patches that are centred on a voxel of a focus channel; the rest lie anywhere.
+    patch_vox : (D, H, W) instead of the run's.
+    augment : random changes.
+    """
 
-    def logits(self, phase: Phase, x: Tensor) -> Tensor:
-        """(B, 1, d, h, w) float in [-1, 1] -> (B, K, d, h, w)."""
+    pairing: Literal["single", "pair"] = "single"
+    phases: tuple[Phase, ...] = tuple(Phase)
+    annotation: Literal["any", "full", "partial", "mixed"] = "any"
+    focus: tuple[int, ...] = ()
+    focus_share: float = 0.75
+    patch_vox: tuple[int, int, int] | None = None
+    augment: AugmentConfig = AugmentConfig()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One optimiser's move within a step: `modules` are prefixes of the objective's parameter names; all others are
+    frozen meanwhile (gradient still flows through them)."""
+
+    name: str
+    modules: tuple[str, ...]
+    optimiser: OptimiserConfig
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training: who trains on what for how long.
-
-    `learning_rate` is a factor on the run's peak rate; `module` names the part of the method that trains.
-    """
+    """One stretch of training: in every step each turn moves once, in order."""
 
     name: str
     steps: int
-    phases: tuple[Phase, ...]
-    module: str
-    learning_rate: float = 1.0
+    turns: tuple[Turn, ...]
+    draw: Draw
 
 
-class Objective(Protocol):
-    """What the training loop optimises; the loop knows no loss."""
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes
+    ----------
+    x : per phase (B, 1, D, H, W) float32: HU clipped to the run's window and mapped to [-1, 1] (with
+        ``Traits.standardise``: zero mean and unit variance over the clipped scan instead). One phase for
+        "single" draws, both for "pair".
+    y : per phase (B, D, H, W) int64 channel indices; ``labels.UNKNOWN`` (254): none of the case's annotated structures,
+        more is not known; ``labels.IGNORE`` (255): leave out. For "pair" both phases hold labels of the same place:
+        y[VENOUS] are the venous scan's own, y[ARTERIAL] the arterial scan's, carried.
+    annotated : (B, K) bool, channels annotated in the item's case; channel 0 only where every structure is.
+    seed : for the method's own draws in this step, alike in every process.
+    first : index of item 0 in the step's whole batch (several processes share one).
+    size : items of the step's whole batch.
+    """
+
+    x: Mapping[Phase, Tensor]
+    y: Mapping[Phase, Tensor]
+    annotated: Tensor
+    seed: int
+    first: int = 0
+    size: int = 1
 
     @property
-    def nets(self) -> nn.Module:
-        """The networks whose weights make the model."""
+    def phase(self) -> Phase:
+        """The only phase of a "single" draw."""
+        (phase,) = self.x
+        return phase
 
-    def terms(self, stage: Stage, phase: Phase, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Named loss terms whose sum is minimised."""
+    def draws(self, salt: int = 0) -> Iterator[torch.Generator]:
+        """A generator per item, the same however the batch is divided among processes."""
+        for item in range(len(self.annotated)):
+            yield torch.Generator().manual_seed((self.seed * 1_000_003 + self.first + item) * 97 + salt)
 
-    def trainable(self, stage: Stage) -> Iterable[nn.Parameter]:
-        """The parameters of this stage."""
+    def to(self, device: torch.device) -> Batch:
+        """On `device`."""
+        move = {p: t.to(device, non_blocking=True) for p, t in self.x.items()}
+        labels = {p: t.to(device, non_blocking=True) for p, t in self.y.items()}
+        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size)
 
-    def begin(self, stage: Stage) -> None:
-        """Called once before the first step of `stage`."""
+
+class Objective(nn.Module):
+    """What the training loop optimises. Its ``state_dict`` is everything that resuming needs beyond the optimisers:
+    networks, duals, pools, teachers (as parameters or buffers of fixed shape).
+
+    `nets` holds the networks whose weights make the model; anything only training needs lies beside it.
+    """
+
+    nets: nn.Module
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages in order."""
+        raise NotImplementedError
+
+    def begin(self, stage: Stage, draw: Callable[[int], Batch]) -> None:
+        """Before the first step of `stage` (not when resuming within it). ``draw(i)`` gives the whole batch of step i
+        to every process: for statistics such as PaNN's q."""
+
+    def before_step(self, stage: Stage, step: int) -> None:
+        """Before each step: refresh a teacher, say. Must depend on (`stage`, `step`) and the state alone."""
+
+    def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
+        """Named loss terms, weights included; their sum is minimised by `turn`. Runs under autocast: what the papers
+        need in full precision is cast here. Sums over the batch go through `losses.reduce.global_sum`."""
+        raise NotImplementedError
+
+    def watched(self) -> Mapping[str, float]:
+        """Further figures for the curves (a dual's residual, the confidence), read after each step."""
+        return {}
+
+
+# --- running -------------------------------------------------------------------------------------------------------
+
+
+class Segmentor(Protocol):
+    """A method's networks, run tile by tile by the inference engine."""
+
+    @property
+    def traits(self) -> Traits:
+        """As of the method's settings."""
+
+    def logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
+        """(B, C, d + 2 context, h, w) -> (B, K, d, h, w), up to a constant per voxel (log-probabilities will do).
+
+        C: see ``Traits.reads`` and ``Traits.region``. For "pair" methods `phase` is VENOUS.
+        """
+
+    def combine(self, means: Sequence[Tensor]) -> Tensor:
+        """The members' mean probabilities, each (K, n, h, w), as one (K, n, h, w); the only one where there is one."""
+
+    def region_logits(self, x: Tensor) -> Tensor:
+        """With ``Traits.region``: (B, 1, d + 2 context, h, w) of the venous phase -> (B, 2, d, h, w)."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of ``methods.METHODS``."""
+    """One row of ``methods.METHODS``.
+
+    Attributes
+    ----------
+    name : its key.
+    nets : settings, number of classes -> the networks whose weights make the model.
+    segmentor : settings, networks in evaluation mode -> what the engine runs.
+    objective : run -> what the loop optimises.
+    summary : settings -> a sentence or two for the model's card.
+    """
 
     name: str
-    load: Callable[[Model, torch.device], Segmentor]
-    build: Callable[[RunConfig], Objective]
-    stages: Callable[[RunConfig], Iterable[Stage]]
+    nets: Callable[[Any, int], nn.Module]
+    segmentor: Callable[[Any, nn.Module], Segmentor]
+    objective: Callable[[RunConfig], Objective]
+    summary: Callable[[Any], str] = field(default=lambda config: "")
+
+    def load(self, model: Model, device: torch.device) -> Segmentor:
+        """The networks of a model folder on `device`, in evaluation mode; UserError where weights and card disagree."""
+        config: Settings = method_config(self.name, model.card.config)
+        with torch.device("meta"):
+            nets = self.nets(config, len(model.card.labels))
+        expected = {name: tuple(tensor.shape) for name, tensor in stored_state(nets).items()}
+        weights = read_weights(model, expected)
+        nets.to_empty(device="cpu")
+        nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
+        return self.segmentor(config, nets.to(device).eval().requires_grad_(False))
+
+
+def stored_state(nets: nn.Module) -> dict[str, Tensor]:
+    """What a model file holds of `nets`: parameters and running statistics, without the batch counters."""
+    return {name: tensor for name, tensor in nets.state_dict().items() if not name.endswith("num_batches_tracked")}

@@ -17,17 +17,14 @@ stage).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from napari_multiphase.config import PcnConfig, RunConfig, method_config
-from napari_multiphase.io.weights import read_weights
+from napari_multiphase.config import PcnConfig, RunConfig, Traits, method_config
 from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss
-from napari_multiphase.methods.base import Method, Stage
-from napari_multiphase.model import Model
+from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.nets.unet3d import UNet3D
 from napari_multiphase.volume import Phase
 
@@ -45,64 +42,74 @@ class PcnSegmentors(nn.ModuleDict):
 class PcnSegmentor:
     """A trained PCN, ready to be run over tiles."""
 
-    model: Model
-    nets: PcnSegmentors
-    divisor: int
+    config: PcnConfig
+    nets: nn.Module
 
-    def logits(self, phase: Phase, x: Tensor) -> Tensor:
-        """(B, 1, d, h, w) in [-1, 1] -> (B, K, d, h, w); every side a multiple of `divisor`."""
-        return self.nets[phase.value](x)
+    @property
+    def traits(self) -> Traits:
+        """As of the settings."""
+        return self.config.traits
 
+    def logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
+        """(B, 1, d, h, w) in [-1, 1] -> (B, K, d, h, w)."""
+        return self.nets[phase.value](x)  # type: ignore[index]
 
-def load(model: Model, device: torch.device) -> PcnSegmentor:
-    """The network of a model folder on `device`, in evaluation mode; UserError where weights and card disagree."""
-    config: PcnConfig = method_config("pcn", model.card.config)
-    with torch.device("meta"):
-        nets = PcnSegmentors(config, classes=len(model.card.labels))
-    expected = {name: tuple(p.shape) for name, p in nets.state_dict().items()}
-    weights = read_weights(model, expected)
-    nets.load_state_dict({name: torch.from_numpy(w).float() for name, w in weights.items()}, assign=True)
-    return PcnSegmentor(model, nets.to(device).eval().requires_grad_(False), config.segmentor.divisor)
+    def combine(self, means: Sequence[Tensor]) -> Tensor:
+        """The only member's means."""
+        return means[0]
 
 
 # --- objective -----------------------------------------------------------------------------------------------------
 
 
-class PcnObjective(nn.Module):
+class PcnObjective(Objective):
     """What is optimised in each stage: L_seg(f(X), Y) of the phase's own segmentor, lambda = 1 in Eq. 4."""
 
     def __init__(self, config: PcnConfig, classes: int) -> None:
         super().__init__()
+        self.config = config
         self.nets = PcnSegmentors(config, classes)
         self.seg_loss = DiceCrossEntropyLoss()
 
-    def terms(self, stage: Stage, phase: Phase, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Named loss terms for images x (B, 1, D, H, W) and channel indices y (B, D, H, W)."""
-        return self.seg_loss(self.nets[stage.module or phase.value](x), y)
+    # --- stages ---
 
-    def trainable(self, stage: Stage) -> Iterable[nn.Parameter]:
-        """The parameters that `stage` trains; all others stay as they are."""
-        return self.nets[stage.module].parameters()
+    def stages(self) -> Sequence[Stage]:
+        """The common start, then each phase's own segmentor."""
+        own = replace_lr(self.config, self.config.phase_lr_factor)
+        return [
+            _stage("shared", self.config.shared_steps, self.config, tuple(Phase), "arterial"),
+            *(_stage(phase.value, self.config.phase_steps, own, (phase,), phase.value) for phase in Phase),
+        ]
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage, draw: Callable[[int], Batch]) -> None:
         """The venous segmentor starts from where the shared stage left the common one."""
-        if stage.name == "arterial":
-            self.nets["venous"].load_state_dict(self.nets["arterial"].state_dict())
+        if stage.name == "arterial" and self.config.shared_steps:
+            self.nets["venous"].load_state_dict(self.nets["arterial"].state_dict())  # type: ignore[index]
+
+    def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
+        """L_seg of the segmentor that trains, cross-entropy and soft Dice apart."""
+        segmentor = "arterial" if stage.name == "shared" else stage.name
+        return self.seg_loss(self.nets[segmentor](batch.x[batch.phase]), batch.y[batch.phase])  # type: ignore[index]
 
 
-# --- stages --------------------------------------------------------------------------------------------------------
+def replace_lr(config: PcnConfig, factor: float) -> PcnConfig:
+    """`config` with the learning rate times `factor`."""
+    optimiser = config.optimiser.model_copy(update={"lr": config.optimiser.lr * factor})
+    return config.model_copy(update={"optimiser": optimiser})
 
 
-def stages(run: RunConfig) -> Iterator[Stage]:
-    """The common start, then each phase's own segmentor."""
-    yield Stage("shared", run.shared_steps, tuple(Phase), module="arterial", learning_rate=1.0)
-    for phase in Phase:
-        yield Stage(phase.value, run.phase_steps, (phase,), module=phase.value, learning_rate=0.4)
+def _stage(name: str, steps: int, config: PcnConfig, phases: tuple[Phase, ...], segmentor: str) -> Stage:
+    turn = Turn("segmentor", (f"nets.{segmentor}",), config.optimiser)
+    return Stage(name, steps, (turn,), Draw("single", phases, augment=config.augment))
 
 
-def build(run: RunConfig) -> PcnObjective:
+def objective(run: RunConfig) -> PcnObjective:
     """The objective of a training run, freshly initialised."""
     return PcnObjective(method_config("pcn", run.method_config), classes=len(run.labels))
 
 
-METHOD = Method("pcn", load=load, build=build, stages=stages)
+def _summary(config: PcnConfig) -> str:
+    return "PCN's segmentors, one 3-D U-Net per phase, fused by the phase weight. No translation branch."
+
+
+METHOD = Method("pcn", nets=PcnSegmentors, segmentor=PcnSegmentor, objective=objective, summary=_summary)

@@ -1,0 +1,32 @@
+"""Every setting of methods, training and segmenting: the only home of each default. No torch here.
+
+A field's docstring gives its unit and origin: a section of the paper, or "ours" where the paper is silent. One file per
+method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
+"""
+
+from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
+from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
+from napari_multiphase.config.nets import UNet3DConfig
+from napari_multiphase.config.options import SegmentOptions
+from napari_multiphase.config.pcn import PcnConfig
+from napari_multiphase.config.run import RunConfig
+from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, method_config, preset
+
+__all__ = [
+    "METHOD_CONFIGS",
+    "PRESETS",
+    "AugmentConfig",
+    "DatasetConfig",
+    "Device",
+    "OptimiserConfig",
+    "PartlyLabelled",
+    "PcnConfig",
+    "PhantomConfig",
+    "RunConfig",
+    "SegmentOptions",
+    "Settings",
+    "Traits",
+    "UNet3DConfig",
+    "method_config",
+    "preset",
+]

@@ -1,0 +1,22 @@
+"""What a user may choose when segmenting."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from napari_multiphase.config.base import Device, Settings
+
+
+class SegmentOptions(Settings):
+    """What a user may choose when segmenting; everything else is the model's."""
+
+    device: Device = "auto"
+    """Where the network runs; "auto" takes CUDA, then MPS, then the CPU. Ours."""
+    phase_weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Weight of the arterial phase in the fused result; 0 is venous alone, 1 arterial alone. Ours."""
+    tile_vox: tuple[int, int, int] | None = None
+    """(D, H, W) of a tile in network voxels, instead of the model's. Ours."""
+    overlap: float | None = Field(default=None, ge=0.0, lt=0.95)
+    """Share of a tile repeated by its neighbour, instead of the model's. Ours."""
+    batch: int | None = Field(default=None, ge=1, le=64)
+    """Tiles per forward pass; None lets the plan decide. Ours."""

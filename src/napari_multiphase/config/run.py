@@ -1,0 +1,83 @@
+"""One training run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from napari_multiphase.config.base import Device, Settings
+from napari_multiphase.config.data import DatasetConfig, PhantomConfig
+from napari_multiphase.labels import STRUCTURES
+
+
+class ValidationConfig(Settings):
+    """Which cases are held out, and how often they are looked at."""
+
+    folds: int = Field(default=5, ge=2)
+    """Patients are split into this many contiguous folds. Ours."""
+    fold: int = Field(default=0, ge=0)
+    """The fold that is held out."""
+    cases: int = Field(default=4, ge=1)
+    """At most so many of its cases are segmented at each look (all of them stay out of training)."""
+    every: int = Field(default=500, ge=1)
+    """Steps between two looks; the end of each stage is looked at as well."""
+
+
+class RunConfig(Settings):
+    """One training run. The trainer needs nothing else; ``run.yaml`` in the run folder is this."""
+
+    method: str = "pcn"
+    """Key of METHODS."""
+    method_config: dict[str, Any] = Field(default_factory=dict)
+    """The method's own settings, validated by it: networks, losses, stages, optimisers, augmentation."""
+    name: str = Field(default="my-model", min_length=1, max_length=80)
+    """Name of the model that comes out."""
+    summary: str = ""
+    """A sentence for the model's card; empty lets the method say it."""
+    seed: int = Field(default=0, ge=0)
+    """Everything random is derived from (seed, stage, step, item)."""
+    data: Annotated[PhantomConfig | DatasetConfig, Field(discriminator="kind")] = PhantomConfig()
+    """What to learn from."""
+    start_from: str | None = None
+    """Name or folder of a model whose weights are the start (fine-tuning)."""
+    labels: tuple[int, ...] = (0, *STRUCTURES)
+    """Label id of each output channel; 0 is background. The label table."""
+    window_hu: tuple[float, float] = (-200.0, 600.0)
+    """Clipped and mapped linearly to [-1, 1]; holds an arterial aorta (ours; each paper's own is in its preset)."""
+    spacing_mm: tuple[float, float, float] = (3.0, 2.0, 2.0)
+    """(z, y, x) spacing of the network's grid. Ours."""
+    patch_vox: tuple[int, int, int] = (64, 96, 96)
+    """(D, H, W) of one training patch, and of one tile when segmenting. Ours."""
+    overlap: float = Field(default=0.25, ge=0, lt=0.95)
+    """Share of a tile repeated by its neighbour when segmenting. Ours."""
+    batch: int = Field(default=1, ge=1)
+    """Patches per optimiser step, over all processes and micro-batches."""
+    accumulate: int = Field(default=1, ge=1)
+    """Micro-batches per step: less memory, the same step (batch statistics apart)."""
+    device: Device = "auto"
+    """Where to train."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the networks; losses are computed in float32. "auto": bfloat16 where the device computes in it."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads; 0 leaves torch's choice."""
+    loaders: int = Field(default=0, ge=0)
+    """Processes that draw patches; 0 is one helper thread (best on few cores)."""
+    validation: ValidationConfig = ValidationConfig()
+    """Held-out patients."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between two checkpoints; the last two are kept."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> RunConfig:
+        if self.labels[0] != 0 or len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must start with 0 (background) and name each id once")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError("window_hu must grow")
+        if min(self.spacing_mm) <= 0:
+            raise ValueError("spacing_mm must be positive")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})")
+        if self.validation.fold >= self.validation.folds:
+            raise ValueError(f"validation.fold must be below validation.folds ({self.validation.folds})")
+        return self

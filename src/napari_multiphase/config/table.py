@@ -1,0 +1,32 @@
+"""Settings and presets by method name: the torch-free half of ``methods.METHODS``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_multiphase.config import pcn
+from napari_multiphase.config.base import Settings
+from napari_multiphase.config.run import RunConfig
+from napari_multiphase.errors import UserError
+
+METHOD_CONFIGS: dict[str, type[Settings]] = {"pcn": pcn.PcnConfig}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"pcn": pcn.PRESETS}
+
+
+def method_config(method: str, values: dict[str, Any]) -> Any:
+    """The validated settings of `method`; a UserError names the methods there are."""
+    return _of(METHOD_CONFIGS, method).model_validate(values)
+
+
+def preset(method: str, name: str, **changes: Any) -> RunConfig:
+    """The run that a preset describes, `changes` applied on top; a UserError names the presets there are."""
+    presets = _of(PRESETS, method)
+    if name not in presets:
+        raise UserError(f"{method} has no preset '{name}': choose one of {', '.join(presets)}")
+    return RunConfig.model_validate({"method": method, "name": f"{method}-{name}", **presets[name], **changes})
+
+
+def _of(table: dict[str, Any], method: str) -> Any:
+    if method not in table:
+        raise UserError(f"there is no method '{method}': choose one of {', '.join(table)}")
+    return table[method]
