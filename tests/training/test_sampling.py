@@ -1,73 +1,214 @@
 """Patches: where they come from, and that they depend on nothing but their number."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
-from napari_multiphase.config import RunConfig
-from napari_multiphase.methods.base import Stage
-from napari_multiphase.training.augment import augment
-from napari_multiphase.training.cases import PhaseCase, _anchors
-from napari_multiphase.training.loop import draw_batch
-from napari_multiphase.training.sampling import draw_patch
+from napari_multiphase.config import AugmentConfig, RunConfig, Traits
+from napari_multiphase.config.base import NO_AUGMENT
+from napari_multiphase.errors import UserError
+from napari_multiphase.methods.base import Draw
+from napari_multiphase.training.augment import draw_move
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
+from napari_multiphase.training.sampling import draw_batch
 from napari_multiphase.volume import Phase
 
+WIDE = (-1024.0, 30000.0)
+TURNS = AugmentConfig(share=1.0, gain=0.0, offset_hu=0.0, noise_hu=0.0, blur_share=0.0)
 
-def case(shape=(20, 30, 40), phase=Phase.ARTERIAL, seed=0) -> PhaseCase:
+
+def scan(shape=(20, 30, 40), unit=1) -> PhaseArrays:
     channels = np.zeros(shape, np.uint8)
     channels[2:5, 3:6, 4:7] = 1
     if shape[0] > 10:
         channels[10, 20, 30] = 2
-    hu = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
-    return PhaseCase(seed, phase, hu, channels, _anchors(channels, 3, seed))
+    hu = (np.arange(np.prod(shape)) * unit).astype(np.int16).reshape(shape)
+    return PhaseArrays(hu, channels, anchors(channels), mean=0.25, std=0.5)
+
+
+def anchors(channels):
+    return tuple(np.argwhere(channels == c).astype(np.int32)[:512] for c in range(3))
+
+
+def case(shape=(20, 30, 40), name="a", complete=True, pair=True) -> TrainingCase:
+    scans = {phase: scan(shape) for phase in Phase}
+    annotated = np.array([complete, True, complete])
+    return TrainingCase(name, name, scans, scans if pair else None, annotated, (2.0, 1.0, 1.0))
+
+
+def run(**changes) -> RunConfig:
+    return RunConfig(**{"patch_vox": (8, 8, 8), "batch": 4, "window_hu": WIDE, **changes})
+
+
+def draw(**changes) -> Draw:
+    return Draw(**{"phases": (Phase.VENOUS,), "augment": NO_AUGMENT, **changes})
+
+
+def hu_of(x: torch.Tensor) -> np.ndarray:
+    low, high = WIDE
+    return np.rint((x.numpy() + 1) / 2 * (high - low) + low).astype(int)
+
+
+def blob(shape=(24, 32, 32)) -> TrainingCase:
+    """A bright box whose labels are the box."""
+    channels = np.zeros(shape, np.uint8)
+    channels[tuple(slice(n // 4, 2 * n // 3) for n in shape)] = 1
+    one = PhaseArrays(channels.astype(np.int16) * 1000, channels, anchors(channels), 0.0, 1.0)
+    scans = dict.fromkeys(Phase, one)
+    return TrainingCase("blob", "blob", scans, scans, np.ones(3, bool), (2.0, 1.0, 1.0))
+
+
+def dice(image: torch.Tensor, labels: torch.Tensor) -> float:
+    bright, inside = image > 0, labels == 1
+    return float(2 * (bright & inside).sum() / (bright.sum() + inside.sum()))
 
 
 def test_image_and_labels_of_a_patch_are_cut_at_the_same_place():
     one = case()
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        _, hu, channels = draw_patch([one], (8, 8, 8), rng)
-        z, y, x = np.unravel_index(int(hu[0, 0, 0]), one.hu.shape)
-        assert np.array_equal(channels, one.channels[z : z + 8, y : y + 8, x : x + 8])
+    for step in range(12):
+        batch = draw_batch(run(), Traits(), draw(), [one], 0, step)
+        for x, y in zip(batch.x[Phase.VENOUS], batch.y[Phase.VENOUS], strict=True):
+            start = np.unravel_index(hu_of(x[0, 0, 0, 0]), (20, 30, 40))
+            window = tuple(slice(s, s + 8) for s in start)
+            assert np.array_equal(hu_of(x[0]), one.scans[Phase.VENOUS].hu[window])
+            assert np.array_equal(y, one.scans[Phase.VENOUS].channels[window])
 
 
 def test_a_single_voxel_structure_is_seen_as_often_as_a_large_one():
-    rng = np.random.default_rng(1)
     seen = np.zeros(3)
-    for _ in range(400):
-        _, _, channels = draw_patch([case()], (8, 8, 8), rng)
-        seen[np.unique(channels)] += 1
+    for step in range(100):
+        for y in draw_batch(run(), Traits(), draw(), [case()], 0, step).y[Phase.VENOUS]:
+            seen[np.unique(y)] += 1
     assert seen[2] > 0.25 * 400 and seen[1] > 0.25 * 400
 
 
-def test_a_case_smaller_than_the_patch_is_padded_with_air():
-    _, hu, channels = draw_patch([case((4, 30, 40))], (8, 8, 8), np.random.default_rng(2))
-    assert hu.shape == channels.shape == (8, 8, 8)
-    assert (hu[4:] == -1024).all() and (channels[4:] == 0).all()
+@pytest.mark.parametrize(("complete", "outside"), [(True, 0), (False, 254)])
+def test_beyond_a_case_lies_air_that_is_background_only_where_all_is_annotated(complete, outside):
+    batch = draw_batch(run(), Traits(), draw(), [case((4, 30, 40), complete=complete)], 0, 0)
+    assert (hu_of(batch.x[Phase.VENOUS])[:, :, 4:] == -1024).all()
+    assert (batch.y[Phase.VENOUS][:, 4:] == outside).all()
 
 
 def test_a_batch_depends_on_its_number_alone():
-    run = RunConfig(patch_vox=(8, 8, 8), batch=2)
-    stage = Stage("shared", 4, tuple(Phase), "arterial")
-    cases = {phase: [case(phase=phase)] for phase in Phase}
-    first = draw_batch(run, stage, 0, 3, cases)
-    draw_batch(run, stage, 0, 1, cases)
-    again, other = draw_batch(run, stage, 0, 3, cases), draw_batch(run, stage, 0, 2, cases)
-    assert torch.equal(first[1], again[1]) and torch.equal(first[2], again[2])
-    assert first[0] is Phase.VENOUS and other[0] is Phase.ARTERIAL
-    assert first[1].shape == (2, 1, 8, 8, 8) and first[2].shape == (2, 8, 8, 8)
-    assert first[1].abs().max() <= 1
+    both = Draw(phases=tuple(Phase))
+    first = draw_batch(run(), Traits(), both, [case(), case(name="b")], 0, 3)
+    draw_batch(run(), Traits(), both, [case(), case(name="b")], 0, 1)
+    again = draw_batch(run(), Traits(), both, [case(), case(name="b")], 0, 3)
+    other = draw_batch(run(), Traits(), both, [case(), case(name="b")], 0, 2)
+    assert torch.equal(first.x[Phase.VENOUS], again.x[Phase.VENOUS])
+    assert torch.equal(first.y[Phase.VENOUS], again.y[Phase.VENOUS])
+    assert first.phase is Phase.VENOUS and other.phase is Phase.ARTERIAL and first.seed != other.seed
+    assert first.x[Phase.VENOUS].shape == (4, 1, 8, 8, 8) and first.y[Phase.VENOUS].shape == (4, 8, 8, 8)
+    assert first.y[Phase.VENOUS].dtype == torch.int64 and first.annotated.shape == (4, 3)
+    assert first.x[Phase.VENOUS].abs().max() <= 1
 
 
-def test_augmentation_moves_image_and_labels_together():
-    channels = torch.zeros(1, 24, 24, 24, dtype=torch.int64)
-    channels[:, 6:16, 8:20, 5:14] = 1
-    hu = torch.where(channels == 1, 1000.0, 0.0)[None]
-    moved = 0
-    for seed in range(12):
-        image, labels = augment(hu.clone(), channels.clone(), np.random.default_rng(seed))
-        bright = image[0, 0] > 500
-        inside = labels[0] == 1
-        dice = 2 * (bright & inside).sum() / (bright.sum() + inside.sum())
-        assert dice > 0.9
-        moved += int(not torch.equal(labels, channels))
-    assert 2 <= moved <= 10
+@pytest.mark.parametrize("pairing", ["single", "pair"])
+def test_any_division_of_a_batch_gives_the_same_items(pairing):
+    wanted = Draw(pairing, phases=(Phase.VENOUS,))
+    cases = [case(name=name) for name in "abc"]
+    whole = draw_batch(run(), Traits(), wanted, cases, 1, 5)
+    parts = [draw_batch(run(), Traits(), wanted, cases, 1, 5, part) for part in (range(0, 1), range(1, 4))]
+    assert torch.equal(torch.cat([p.x[Phase.VENOUS] for p in parts]), whole.x[Phase.VENOUS])
+    assert torch.equal(torch.cat([p.y[Phase.VENOUS] for p in parts]), whole.y[Phase.VENOUS])
+    assert [(p.first, p.size, p.seed) for p in parts] == [(0, 4, whole.seed), (1, 4, whole.seed)]
+    drawn = [g.initial_seed() for p in parts for g in p.draws()]
+    assert drawn == [g.initial_seed() for g in whole.draws()]
+
+
+def test_a_pair_is_cut_and_turned_at_one_place_while_noise_differs():
+    one = draw_batch(run(), Traits(), draw(pairing="pair", augment=TURNS), [case()], 0, 0)
+    assert torch.equal(one.x[Phase.ARTERIAL], one.x[Phase.VENOUS])
+    assert torch.equal(one.y[Phase.ARTERIAL], one.y[Phase.VENOUS])
+    noisy = draw_batch(run(), Traits(), draw(pairing="pair", augment=AugmentConfig(share=1.0)), [case()], 0, 0)
+    assert not torch.equal(noisy.x[Phase.ARTERIAL], noisy.x[Phase.VENOUS])
+    assert torch.equal(noisy.y[Phase.ARTERIAL], noisy.y[Phase.VENOUS])
+
+
+def test_mixed_takes_every_fourth_item_from_a_partly_annotated_case():
+    cases = [case(name="full"), case(name="part", complete=False)]
+    for step in range(5):
+        batch = draw_batch(run(batch=8), Traits(), draw(annotation="mixed"), cases, 0, step)
+        assert batch.annotated[:, 0].tolist() == [True, True, True, False] * 2
+    with pytest.raises(UserError, match="batch is 2"):
+        draw_batch(run(batch=2), Traits(), draw(annotation="mixed"), cases, 0, 0)
+
+
+@pytest.mark.parametrize(("annotation", "complete"), [("full", True), ("partial", False)])
+def test_a_stage_can_ask_for_one_kind_of_annotation(annotation, complete):
+    cases = [case(name="full"), case(name="part", complete=False)]
+    batch = draw_batch(run(), Traits(), draw(annotation=annotation), cases, 0, 0)
+    assert (batch.annotated[:, 0] == complete).all()
+
+
+def test_cases_without_what_is_needed_are_passed_over_and_none_left_is_one_sentence():
+    lone = replace(case(name="lone"), scans={Phase.ARTERIAL: scan()}, pair=None)
+    batch = draw_batch(run(), Traits(), draw(), [lone, case()], 0, 0)
+    assert batch.x[Phase.VENOUS].shape[0] == 4
+    with pytest.raises(UserError, match="no training case has the venous scan"):
+        draw_batch(run(), Traits(), draw(), [lone], 0, 0)
+    with pytest.raises(UserError, match="the arterial and the venous scan"):
+        draw_batch(run(), Traits(), draw(pairing="pair"), [lone], 0, 0)
+    with pytest.raises(UserError, match="annotated in part"):
+        draw_batch(run(), Traits(), draw(annotation="partial"), [case()], 0, 0)
+    empty = replace(scan(), anchors=(np.empty((0, 3), np.int32),) * 3)
+    with pytest.raises(UserError, match="with labels"):
+        draw_batch(run(), Traits(), draw(), [replace(case(), scans={Phase.VENOUS: empty})], 0, 0)
+
+
+def test_focus_chooses_what_patches_are_centred_on():
+    wanted = draw(focus=(2,), focus_share=1.0)
+    for step in range(10):
+        assert (
+            (draw_batch(run(), Traits(), wanted, [case()], 0, step).y[Phase.VENOUS] == 2).any(-1).any(-1).any(-1).all()
+        )
+
+
+def test_standardised_inputs_use_the_whole_scan():
+    plain = draw_batch(run(), Traits(), draw(), [case()], 0, 0).x[Phase.VENOUS]
+    standard = draw_batch(run(), Traits(standardise=True), draw(), [case()], 0, 0).x[Phase.VENOUS]
+    assert torch.allclose(standard, (plain - 0.25) / 0.5)
+
+
+@pytest.mark.parametrize("patch_vox", [(24, 32, 32), (3, 32, 32), (1, 32, 32)])
+def test_turning_moves_image_and_labels_together_and_smears_no_border(patch_vox):
+    wanted = draw(augment=TURNS, patch_vox=patch_vox, focus_share=1.0)
+    still = draw(patch_vox=patch_vox, focus_share=1.0)
+    changed = 0
+    for step in range(4):
+        batch = draw_batch(run(window_hu=(0, 1000)), Traits(), wanted, [blob()], 0, step)
+        plain = draw_batch(run(window_hu=(0, 1000)), Traits(), still, [blob()], 0, step)
+        for x, y, y0 in zip(batch.x[Phase.VENOUS], batch.y[Phase.VENOUS], plain.y[Phase.VENOUS], strict=True):
+            assert dice(x[0], y) > 0.9
+            changed += not torch.equal(y, y0)
+    assert changed >= 12
+
+
+def test_thin_patches_are_turned_in_plane_only():
+    tall = case((30, 40, 40))
+    tall.scans[Phase.VENOUS].channels[:] = np.arange(30, dtype=np.uint8)[:, None, None]
+    wanted = draw(augment=TURNS, patch_vox=(3, 16, 16))
+    for y in draw_batch(run(), Traits(), wanted, [tall], 0, 0).y[Phase.VENOUS]:
+        assert all(len(np.unique(plane[plane > 0])) <= 1 for plane in y)  # 0 lies beyond the case
+
+
+def test_a_rotation_turns_millimetres_not_voxels():
+    config = AugmentConfig(share=1.0, rotate_deg=(0, 0, 90), one_sided=True, scale=(1, 1))
+    move = draw_move(config, (32, 32, 32), (4.0, 1.0, 2.0), np.random.default_rng(0))
+    spacing = np.diag([4.0, 1.0, 2.0])
+    turn = spacing @ move.matrix @ np.linalg.inv(spacing)
+    assert np.allclose(turn @ turn.T, np.eye(3)) and np.isclose(np.linalg.det(turn), 1) and turn[2, 2] == 1
+    assert not np.allclose(turn, np.eye(3))
+
+
+def test_enlarging_by_two_shows_twice_the_size():
+    config = TURNS.model_copy(update={"rotate_deg": (0.0, 0.0, 0.0), "scales": (2.0,)})
+    one = blob((32, 32, 32))
+    wanted = draw(augment=config, patch_vox=(32, 32, 32))
+    y = draw_batch(run(batch=1), Traits(), wanted, [one], 0, 0).y[Phase.VENOUS][0]
+    # The box is 13 voxels wide, from 8 to 20; the centre is 15.5.
+    assert y[16, 16].nonzero().flatten().tolist() == list(range(26))

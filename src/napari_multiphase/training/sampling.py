@@ -1,36 +1,161 @@
-"""Which patch comes next: drawn from (seed, stage, step) alone, so a resumed run needs no generator state."""
+"""Which patches come next: each item is drawn from (seed, stage, step, item) alone.
+
+So a resumed run needs no generator state, and any division of a batch over processes or loaders gives the same items.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from napari_multiphase.training.cases import PhaseCase
+from napari_multiphase.config import RunConfig, Traits
+from napari_multiphase.errors import UserError
+from napari_multiphase.imaging.resample import AIR_HU
+from napari_multiphase.imaging.windows import normalise
+from napari_multiphase.labels import BACKGROUND, UNKNOWN
+from napari_multiphase.methods.base import Batch, Draw
+from napari_multiphase.training.augment import Move, Vox, change_hu, draw_move, moved
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
+from napari_multiphase.volume import Phase
+
+MIXED_PERIOD = 4
+"""One item of so many comes from partly annotated cases (PAPER 004, Sec. 3: 3 : 1)."""
 
 
-def draw_patch(
-    cases: Sequence[PhaseCase], patch_vox: tuple[int, int, int], rng: np.random.Generator
-) -> tuple[PhaseCase, NDArray[np.int16], NDArray[np.uint8]]:
-    """A case, and an HU and channel patch (d, h, w) of it.
+def draw_batch(
+    run: RunConfig,
+    traits: Traits,
+    draw: Draw,
+    cases: Sequence[TrainingCase],
+    stage_index: int,
+    step: int,
+    items: range | None = None,
+) -> Batch:
+    """The items `items` of the step's whole batch of ``run.batch`` (all without it).
 
-    Three in four patches are centred near a voxel of a structure, each structure present being equally likely, so
-    that adrenals are seen as often as livers; the rest lie anywhere.
+    Raises
+    ------
+    UserError : none of `cases` has what `draw` asks for.
     """
-    case = cases[int(rng.integers(len(cases)))]
-    shape = case.channels.shape
-    present = [points for points in case.anchors[1:] if len(points)]
-    if present and rng.random() < 0.75:
-        points = present[int(rng.integers(len(present)))]
-        jitter = [rng.integers(-p // 4, p // 4 + 1) for p in patch_vox]
-        centre = points[rng.integers(len(points))] + jitter
+    items = range(run.batch) if items is None else items
+    phases = tuple(Phase) if draw.pairing == "pair" else (draw.phases[step % len(draw.phases)],)
+    pools = _pools(run, draw, cases, phases)
+    drawn = []
+    for item in items:
+        rng = np.random.default_rng([run.seed, stage_index, step, item])
+        pool = pools[item % MIXED_PERIOD == MIXED_PERIOD - 1]
+        case = pool[int(rng.integers(len(pool)))]
+        drawn.append(_item(run, traits, draw, case, phases, rng))
+    x = {phase: torch.stack([item.x[phase] for item in drawn])[:, None] for phase in phases}
+    y = {phase: torch.stack([item.y[phase] for item in drawn]) for phase in phases}
+    annotated = torch.stack([item.annotated for item in drawn])
+    seed = int(np.random.SeedSequence([run.seed, stage_index, step]).generate_state(1)[0])
+    return Batch(x, y, annotated, seed, items.start, run.batch)
+
+
+@dataclass(frozen=True)
+class _Item:
+    x: Mapping[Phase, Tensor]
+    y: Mapping[Phase, Tensor]
+    annotated: Tensor
+
+
+def _pools(
+    run: RunConfig, draw: Draw, cases: Sequence[TrainingCase], phases: tuple[Phase, ...]
+) -> tuple[list[TrainingCase], list[TrainingCase]]:
+    """Cases for most items, and for every fourth one; the same list unless the draw is "mixed"."""
+    there = [case for case in cases if _usable(case, draw, phases)]
+    full, partly = [c for c in there if c.complete], [c for c in there if not c.complete]
+    if draw.annotation == "mixed":
+        if run.batch % MIXED_PERIOD:
+            raise UserError(
+                f"batch is {run.batch}, but this stage takes 3 fully to 1 partly labelled patch; set it to 4"
+            )
+        return _some(full, "annotated in full", phases), _some(partly, "annotated in part", phases)
+    words = {"any": "", "full": "annotated in full", "partial": "annotated in part"}[draw.annotation]
+    chosen = _some({"any": there, "full": full, "partial": partly}[draw.annotation], words, phases)
+    return chosen, chosen
+
+
+def _usable(case: TrainingCase, draw: Draw, phases: tuple[Phase, ...]) -> bool:
+    """Whether the case has the phases, and labels in them unless it has none at all (then it is unlabelled data)."""
+    arrays = _arrays(case, draw)
+    if any(phase not in arrays for phase in phases):
+        return False
+    return not case.annotated.any() or any(len(points) for phase in phases for points in arrays[phase].anchors)
+
+
+def _arrays(case: TrainingCase, draw: Draw) -> Mapping[Phase, PhaseArrays]:
+    return case.scans if draw.pairing == "single" else (case.pair or {})
+
+
+def _some(cases: list[TrainingCase], words: str, phases: tuple[Phase, ...]) -> list[TrainingCase]:
+    if not cases:
+        needed = f"the {' and the '.join(phases)} scan"
+        raise UserError(
+            f"no training case {words + ' ' if words else ''}has {needed} with labels; add such cases, or choose "
+            "another method or another split"
+        )
+    return cases
+
+
+def _item(
+    run: RunConfig, traits: Traits, draw: Draw, case: TrainingCase, phases: tuple[Phase, ...], rng: np.random.Generator
+) -> _Item:
+    patch_vox = draw.patch_vox or run.patch_vox
+    arrays = {phase: _arrays(case, draw)[phase] for phase in phases}
+    start = _place(draw, patch_vox, list(arrays.values()), rng)
+    move = draw_move(draw.augment, patch_vox, case.spacing_mm, rng)
+    outside = BACKGROUND if case.complete else UNKNOWN
+    x, y = {}, {}
+    for phase, scan in arrays.items():
+        hu, channels = _cut(scan, start, patch_vox, move, outside)
+        values = torch.from_numpy(normalise(change_hu(hu, draw.augment, rng).numpy(), run.window_hu))
+        x[phase] = (values - scan.mean) / max(scan.std, 1e-6) if traits.standardise else values
+        y[phase] = channels
+    return _Item(x, y, torch.from_numpy(np.asarray(case.annotated)))
+
+
+def _place(draw: Draw, patch_vox: Vox, scans: Sequence[PhaseArrays], rng: np.random.Generator) -> NDArray[np.int_]:
+    """First voxel of a patch: near a voxel of a structure, each structure present being equally likely so that adrenals
+    are seen as often as livers; or anywhere."""
+    shape = scans[0].hu.shape
+    wanted = draw.focus or range(1, len(scans[0].anchors))
+    there = [c for c in wanted if any(len(scan.anchors[c]) for scan in scans)]
+    if rng.random() < draw.focus_share and there:
+        channel = there[int(rng.integers(len(there)))]
+        points = np.concatenate([scan.anchors[channel] for scan in scans])
+        jitter = [int(rng.integers(-(p // 4), p // 4 + 1)) for p in patch_vox]
+        centre = points[int(rng.integers(len(points)))] + jitter
     else:
-        centre = np.array([rng.integers(n) for n in shape])
-    start = [int(np.clip(c - p // 2, 0, max(n - p, 0))) for c, p, n in zip(centre, patch_vox, shape, strict=True)]
-    window = tuple(slice(s, s + p) for s, p in zip(start, patch_vox, strict=True))
-    hu, channels = np.asarray(case.hu[window]), case.channels[window]
-    pad = [(0, p - n) for p, n in zip(patch_vox, hu.shape, strict=True)]
-    if any(after for _, after in pad):
-        hu, channels = np.pad(hu, pad, constant_values=-1024), np.pad(channels, pad)
-    return case, hu, channels
+        centre = np.array([int(rng.integers(n)) for n in shape])
+    last = np.maximum(np.array(shape) - patch_vox, 0)
+    return np.clip(centre - np.array(patch_vox) // 2, 0, last)
+
+
+def _cut(
+    scan: PhaseArrays, start: NDArray[np.int_], patch_vox: Vox, move: Move | None, outside: int
+) -> tuple[Tensor, Tensor]:
+    """HU (d, h, w) float32 and channels (d, h, w) int64 of a patch; only what it needs is read from the maps."""
+    first, end = (start, start + patch_vox) if move is None else move.reach(start, patch_vox)
+    hu = torch.from_numpy(_window(scan.hu, first, end, AIR_HU).astype(np.float32))
+    channels = _window(scan.channels, first, end, outside)
+    if move is None:
+        return hu, torch.from_numpy(channels.astype(np.int64))
+    d, h, w = (int(n) for n in end - first)
+    grid = move.grid(start, patch_vox, first, (d, h, w))
+    picked = moved(torch.from_numpy(channels.astype(np.float32)), grid, "nearest")
+    return moved(hu, grid, "bilinear"), picked.round().long()
+
+
+def _window(data: NDArray, first: NDArray[np.int_], end: NDArray[np.int_], outside: float) -> NDArray:
+    """``data[first:end]``, with `outside` where that reaches beyond it."""
+    low, high = np.clip(first, 0, data.shape), np.clip(end, 0, data.shape)
+    inner = data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    pad = [(int(a), int(b)) for a, b in zip(low - first, end - high, strict=True)]
+    return np.pad(inner, pad, constant_values=outside) if any(map(any, pad)) else np.asarray(inner)
