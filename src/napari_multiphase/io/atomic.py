@@ -110,3 +110,33 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def atomic_new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes it, whole, unless another process made `target` meanwhile.
+
+    For folders named by what they hold: whoever comes first wins, the other's work is dropped, and a reader never sees
+    a folder that is half-written or about to be replaced.
+
+    Raises
+    ------
+    UserError : where the system refuses (full, read-only, no permission), in words.
+    """
+    target = Path(target)
+    sibling = target.with_name(f".{uuid.uuid4().hex[:12]}.part")
+    try:
+        sibling.mkdir(parents=True)
+        yield sibling
+        for path in sibling.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        try:
+            sibling.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        raise _in_words(error, target) from error
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)

@@ -63,7 +63,8 @@ def draw_move(
     if rng.random() >= config.share:
         return None
     planar = patch_vox[0] <= PLANAR
-    angles = np.deg2rad(rng.uniform(0.0 if config.one_sided else -1.0, 1.0, 3) * config.rotate_deg)
+    lowest = 0.0 if config.one_sided else -1.0
+    angles = np.deg2rad(rng.uniform(lowest, 1.0, 3) * config.rotate_deg)
     factors, shift = _factors(config, rng), rng.uniform(-1, 1, 3) * config.shift_vox
     if planar:
         angles[1:], factors[0], shift[0] = 0.0, 1.0, 0.0
@@ -77,7 +78,8 @@ def _factors(config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.floa
     count = 1 if config.isotropic else 3
     if config.scales:
         return np.repeat(rng.choice(np.array(config.scales, float)), 3)
-    return np.repeat(np.exp(rng.uniform(*np.log(config.scale), count)), 3 // count)
+    smallest, largest = (float(np.log(s)) for s in config.scale)
+    return np.repeat(np.exp(rng.uniform(smallest, largest, count)), 3 // count)
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,83 @@
+"""Where training cases come from, before anything is resampled: phantoms or files, seen alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, UNKNOWN
+from napari_multiphase.volume import Phase, Volume
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """A case as it was scanned.
+
+    Attributes
+    ----------
+    volumes : per phase, HU on its own grid.
+    labels : per phase (D, H, W) uint8 on a grid that should be the volume's: ids of the label table, 254 where nothing
+        is known, 255 to be ignored. A phase may have none.
+    foreign : per phase, label values of the files that stand for nothing (they are 255 in `labels`).
+    transform : 4 x 4, venous point -> arterial point in LPS mm; None where nobody gave one.
+    """
+
+    volumes: Mapping[Phase, Volume]
+    labels: Mapping[Phase, Volume]
+    foreign: Mapping[Phase, tuple[int, ...]] = field(default_factory=dict)
+    transform: NDArray[np.float64] | None = None
+
+
+class CaseSource(Protocol):
+    """One case that can be read; small, so that it can be sent to another process."""
+
+    @property
+    def id(self) -> str:
+        """Its name, unlike any other's."""
+
+    @property
+    def patient(self) -> str:
+        """Cases of one patient are never split."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases it has."""
+
+    @property
+    def annotated(self) -> frozenset[int]:
+        """Ids of the label table that somebody drew; what else lies in the scan is not known."""
+
+    def fingerprint(self) -> Any:
+        """JSON that changes whenever what `read` returns may have changed."""
+
+    def read(self) -> RawCase:
+        """The scans and labels; a UserError says what is wrong with a file."""
+
+
+def channel_table(labels: tuple[int, ...], annotated: frozenset[int]) -> NDArray[np.uint8]:
+    """(256,) uint8: id of the label table -> channel of the run's `labels`, 254 unknown, 255 ignore.
+
+    A lesion that the run does not tell apart counts as its organ (21 as 1; 22 and 23 as 6); any other structure that
+    the run does not have counts as background. Background is known only where all of the run's structures are
+    annotated.
+    """
+    complete = bool(annotated_channels(labels, annotated)[0])
+    channel = {label: number for number, label in enumerate(labels)}
+    table = np.full(256, BACKGROUND if complete else UNKNOWN, np.uint8)
+    for structure in STRUCTURES.values():
+        counts_as = structure.id if structure.id in channel else structure.group
+        if structure.id in annotated or counts_as in annotated & channel.keys():
+            table[structure.id] = channel.get(counts_as, BACKGROUND)
+    table[UNKNOWN], table[IGNORE] = UNKNOWN, IGNORE
+    return table
+
+
+def annotated_channels(labels: tuple[int, ...], annotated: frozenset[int]) -> NDArray[np.bool_]:
+    """(K,) bool: which channels are annotated; channel 0 where all are."""
+    known = np.array([label in annotated for label in labels])
+    known[0] = known[1:].all()
+    return known
