@@ -6,8 +6,9 @@ method holds its settings and its presets; ``methods.METHODS`` binds the same na
 
 from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
-from napari_multiphase.config.nets import UNet3DConfig
+from napari_multiphase.config.nets import DeepLabConfig, ResidualUNet3DConfig, UNet3DConfig
 from napari_multiphase.config.options import SegmentOptions
+from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, method_config, preset
@@ -17,11 +18,14 @@ __all__ = [
     "PRESETS",
     "AugmentConfig",
     "DatasetConfig",
+    "DeepLabConfig",
     "Device",
     "OptimiserConfig",
+    "PannConfig",
     "PartlyLabelled",
     "PcnConfig",
     "PhantomConfig",
+    "ResidualUNet3DConfig",
     "RunConfig",
     "SegmentOptions",
     "Settings",

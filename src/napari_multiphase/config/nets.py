@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from napari_multiphase.config.base import Settings
@@ -19,3 +21,36 @@ class UNet3DConfig(Settings):
     def divisor(self) -> int:
         """Every side of a tile must be a multiple of this."""
         return 2 ** (len(self.widths) - 1)
+
+
+class ResidualUNet3DConfig(Settings):
+    """DLTK's residual 3-D U-Net, see ``nets.residual_unet3d``."""
+
+    widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=7)
+    """Channels per resolution, finest first; each step halves the grid. DLTK's default."""
+    norm: Literal["batch", "instance"] = "batch"
+    """Normalisation; DLTK: batch. "instance" is ours."""
+
+    @property
+    def divisor(self) -> int:
+        """Every side of a tile must be a multiple of this."""
+        return 2 ** (len(self.widths) - 1)
+
+
+class DeepLabConfig(Settings):
+    """DeepLabv3+, see ``nets.deeplab``."""
+
+    encoder: Literal["resnet50", "resnet101"] = "resnet50"
+    """PaNN compares both."""
+    width: int = Field(default=64, ge=2)
+    """Channels of the encoder's stem; all its levels shrink with it. Chen et al. 2018 (less is for tests)."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Chen et al. 2018."""
+    rates: tuple[int, ...] = (6, 12, 18)
+    """Of the atrous spatial pyramid. Chen et al. 2018."""
+    channels: int = Field(default=256, ge=1)
+    """Of pyramid and decoder. Chen et al. 2018."""
+    low_channels: int = Field(default=48, ge=1)
+    """Of the projected low-level features. Chen et al. 2018."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """After the pyramid. Ours: none."""
