@@ -12,6 +12,7 @@ from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, method_config, preset
+from napari_multiphase.config.urim import UrimConfig
 
 __all__ = [
     "METHOD_CONFIGS",
@@ -31,6 +32,7 @@ __all__ = [
     "Settings",
     "Traits",
     "UNet3DConfig",
+    "UrimConfig",
     "method_config",
     "preset",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_multiphase.config import pann, pcn
+from napari_multiphase.config import pann, pcn, urim
 from napari_multiphase.config.base import Settings
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
 
-METHOD_CONFIGS: dict[str, type[Settings]] = {"pcn": pcn.PcnConfig, "pann": pann.PannConfig}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {"pcn": pcn.PRESETS, "pann": pann.PRESETS}
+METHOD_CONFIGS: dict[str, type[Settings]] = {"pcn": pcn.PcnConfig, "pann": pann.PannConfig, "urim": urim.UrimConfig}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"pcn": pcn.PRESETS, "pann": pann.PRESETS, "urim": urim.PRESETS}
 
 
 def method_config(method: str, values: dict[str, Any]) -> Any:
