@@ -1,12 +1,17 @@
-"""``multiphase models list|info``: what there is to segment with, and what it learned from."""
+"""``multiphase models list|info|add``: what there is to segment with, and what it learned from."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_multiphase.cli.console import say, say_json, table, verb
+from napari_multiphase.errors import UserError
+
+if TYPE_CHECKING:
+    from napari_multiphase.model import Model
 
 app = typer.Typer(help="The models there are, and their cards.", no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -15,23 +20,52 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("list")
 @verb
 def list_models(as_json: Json = False) -> None:
-    """List the models that come with the program, the default first."""
-    from napari_multiphase.io.models import bundled, read_model
+    """List the models there are: yours, newest first, then those that come with the program."""
+    from napari_multiphase.io.models import default_model, installed
 
-    models = [read_model(folder) for folder in bundled()]
+    models = _readable(installed())
     if as_json:
         say_json([{"folder": str(m.folder), **m.card.model_dump(mode="json")} for m in models])
         return
     if not models:
         say("no model comes with this installation: name a model folder with --model")
         return
-    rows = []
-    for i, model in enumerate(models):
+    default, rows = default_model(), []
+    for model in models:
         card = model.card
         phases = " and ".join(card.phases)
         note = "trained on phantoms only" if card.phantoms_only else "trained on real scans"
-        rows.append((card.name, card.method, phases, len(card.labels) - 1, note + (" (default)" if i == 0 else "")))
+        mark = " (default)" if default is not None and model.folder == default.resolve() else ""
+        rows.append((card.name, card.method, phases, len(card.labels) - 1, note + mark))
     table(("model", "method", "phases", "structures", "note"), rows)
+
+
+def _readable(folders: list[Path]) -> list[Model]:
+    """The models that verify; a warning for each of the others."""
+    from napari_multiphase.io.models import read_model
+
+    models = []
+    for folder in folders:
+        try:
+            models.append(read_model(folder))
+        except UserError as error:
+            typer.echo(f"warning: {error}", err=True)
+    return models
+
+
+@app.command()
+@verb
+def add(
+    source: Annotated[Path, typer.Argument(metavar="MODEL_DIR|ZIP", help="Folder or zip of a model.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a model of that name.")] = False,
+) -> None:
+    """Verify a model and copy it to yours: every window and every command then knows it by name."""
+    from napari_multiphase.io.model_add import add_model
+
+    model = add_model(source, replace)
+    say(f"model '{model.card.name}' is in {model.folder}")
+    if model.card.phantoms_only:
+        say("note: it was trained on phantoms only")
 
 
 @app.command()

@@ -79,12 +79,12 @@ class ModelPicker(QWidget):
     # --- finding (not on the window's thread: weights are hashed) ------------------------------------------------
 
     def _find(self) -> None:
-        from napari_multiphase.io.models import bundled, read_model
+        from napari_multiphase.io.models import installed, read_model
 
         found: list[Model] = []
         errors: list[str] = []
         own = [Path(folder) for folder in recall("model_folders", [])]
-        for folder in [*(f for f in own if f.is_dir()), *bundled()]:
+        for folder in dict.fromkeys([*(f for f in own if f.is_dir()), *installed()]):
             try:
                 found.append(read_model(folder))
             except UserError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_folder
+from napari_multiphase.io.places import data_folder
 from napari_multiphase.io.values import sha256_of
 from napari_multiphase.model import CARD_FILE, WEIGHTS_FILE, Model, ModelCard
 
@@ -42,7 +43,7 @@ def read_model(folder: Path) -> Model:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such model folder; `multiphase models list` shows what there is")
     _check_files(folder)
-    card = _read_card(folder / CARD_FILE)
+    card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
     model = Model(folder.resolve(), card)
     shapes = tensor_shapes(model)
     if sha256_of(model.weights) != card.weights_sha256:
@@ -63,22 +64,39 @@ def _check_files(folder: Path) -> None:
             raise UserError(f"{path}: points outside the model's folder; copy the files themselves into it")
         if path.is_dir():
             continue
-        suffix = path.suffix.lower()
-        if suffix in _PICKLES:
-            raise UserError(f"{path}: such files can run code when opened and are not accepted in a model; remove it")
-        if not path.is_file() or (suffix not in _TEXT and path.name != WEIGHTS_FILE):
-            raise UserError(f"{path}: does not belong into a model folder; remove it or get the model again")
-        limit = {CARD_FILE: _CARD_LIMIT, WEIGHTS_FILE: _WEIGHTS_LIMIT}.get(path.name, _TEXT_LIMIT)
-        if path.stat().st_size > limit:
-            raise UserError(f"{path}: is larger than {limit >> 20} MB, too large for a model; get the model again")
+        if not path.is_file():
+            raise UserError(f"{path}: is no plain file; remove it or get the model again")
+        check_file(path.name, path.stat().st_size, str(path))
 
 
-def _read_card(path: Path) -> ModelCard:
+def check_file(name: str, size: int, where: str) -> None:
+    """Raise a UserError unless a file of this name and size may lie in a model's folder."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix in _PICKLES:
+        raise UserError(f"{where}: such files can run code when opened and are not accepted in a model; remove it")
+    if suffix not in _TEXT and name != WEIGHTS_FILE:
+        raise UserError(f"{where}: does not belong into a model folder; remove it or get the model again")
+    limit = {CARD_FILE: _CARD_LIMIT, WEIGHTS_FILE: _WEIGHTS_LIMIT}.get(name, _TEXT_LIMIT)
+    if size > limit:
+        raise UserError(f"{where}: is larger than {limit >> 20} MB, too large for a model; get the model again")
+
+
+def read_card(block: bytes, where: str) -> ModelCard:
+    """The card in `block`, the bytes of a ``model.json``; a UserError says what is wrong in `where`."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(block.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not valid JSON; get the model again") from error
-    return _card(values, str(path))
+        raise UserError(f"{where}: is not valid JSON; get the model again") from error
+    return _card(values, where)
+
+
+def card_name(folder: Path) -> str:
+    """The name on a model's card; empty where the card cannot be read."""
+    path = folder / CARD_FILE
+    try:
+        return read_card(path.read_bytes(), str(path)).name if path.stat().st_size <= _CARD_LIMIT else ""
+    except (OSError, UserError):
+        return ""
 
 
 def _card(values: Any, name: str) -> ModelCard:
@@ -157,6 +175,27 @@ def bundled() -> list[Path]:
     return sorted(folders, key=lambda folder: (-_real_dice(folder), folder.name))
 
 
+def user_folder() -> Path:
+    """The folder of the models that the user added."""
+    return data_folder() / "models"
+
+
+def user_models() -> list[Path]:
+    """The folders of the models that the user added, newest first."""
+    cards = user_folder().glob(f"*/{CARD_FILE}")
+    return [card.parent for card in sorted(cards, key=lambda card: (-card.stat().st_mtime_ns, card))]
+
+
+def installed() -> list[Path]:
+    """Every model folder that is known by name: the user's, newest first, then the bundled ones."""
+    return [*user_models(), *bundled()]
+
+
+def default_model() -> Path | None:
+    """The model that is used where none is named: the best bundled one, else the user's newest."""
+    return next(iter([*bundled(), *user_models()]), None)
+
+
 def _real_dice(folder: Path) -> float:
     try:
         value = json.loads((folder / CARD_FILE).read_text(encoding="utf-8")).get("metrics", {}).get("real_ct_dice", 0)
@@ -172,13 +211,14 @@ def find_model(name_or_dir: str | None = None) -> Model:
     ------
     UserError : where there is none, with the names there are; and as `read_model`.
     """
-    folders = bundled()
     if name_or_dir is None:
-        if not folders:
+        default = default_model()
+        if default is None:
             raise UserError("no model comes with this installation; name a model folder with --model")
-        return read_model(folders[0])
+        return read_model(default)
+    folders = installed()
     for folder in folders:
-        if name_or_dir in (folder.name, _read_card(folder / CARD_FILE).name):
+        if name_or_dir in (folder.name, card_name(folder)):
             return read_model(folder)
     if Path(name_or_dir).is_dir():
         return read_model(Path(name_or_dir))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -21,6 +19,7 @@ from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io import dicom
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.images import read_image
+from napari_multiphase.io.places import data_folder
 from napari_multiphase.studies.fit import report
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -295,21 +294,6 @@ class Workspace:
         with atomic_path(self.folder / STUDY_FILE) as temporary:
             temporary.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         self._state = state
-
-
-def data_folder() -> Path:
-    """The user's folder for this program's data on this system; ``MULTIPHASE_DATA_DIR`` overrides it."""
-    named = os.environ.get("MULTIPHASE_DATA_DIR")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        named = os.environ.get("XDG_DATA_HOME", "")
-        base = Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "share"
-    return base / "napari-multiphase"
 
 
 def default_folder(study: Study) -> Path:

@@ -1,0 +1,42 @@
+"""``multiphase models``: what there is, and adding one's own."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
+
+
+def test_an_added_model_is_listed_first_and_used_by_name(run, model, sample, tmp_path):
+    added = run("models", "add", model)
+    assert added.exit_code == 0, added.output
+    assert "model 'tiny' is in" in added.stdout and "phantoms only" in added.stdout
+    listed = run("models", "list").stdout.splitlines()
+    assert listed[1].startswith("tiny") and "(default)" not in listed[1]
+    assert [m["name"] for m in json.loads(run("models", "list", "--json").stdout)][0] == "tiny"
+    result = run("segment", sample, "--out", tmp_path / "out", "--model", "tiny")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_taken_name_ends_with_one_sentence(run, model):
+    assert run("models", "add", model).exit_code == 0
+    again = run("models", "add", model)
+    assert again.exit_code == 2
+    assert "--replace" in again.stderr and "\n" not in again.stderr.strip()
+    assert run("models", "add", model, "--replace").exit_code == 0
+
+
+def test_a_damaged_model_is_named_and_the_others_are_listed(run, model, tmp_path):
+    run("models", "add", model)
+    (tmp_path / "data" / "models" / "tiny" / "weights.safetensors").write_bytes(b"x")
+    listed = run("models", "list")
+    assert listed.exit_code == 0
+    assert "warning:" in listed.stderr and "pcn-phantom" in listed.stdout
+
+
+def test_what_is_no_model_is_refused(run, tmp_path):
+    assert run("models", "add", tmp_path / "none").exit_code == 2
+    assert run("models", "add", tmp_path).exit_code == 2
