@@ -123,7 +123,7 @@ class _Job:
         pair: dict[Phase, PhaseArrays] | None = None
         if len(scans) == len(Phase):
             pair = {Phase.ARTERIAL: arrays["carried"], Phase.VENOUS: scans[Phase.VENOUS]} if self.pair else {}
-        return TrainingCase(self.source.id, self.source.patient, scans, pair, known, self.run.spacing_mm)
+        return TrainingCase(self.source.id, self.source.patient, scans, pair, known, self.run.spacing_mm, folder.name)
 
 
 def _made(jobs: Sequence[_Job], processes: int, cancel: Cancel) -> Iterator[tuple[_Job, str]]:

@@ -42,6 +42,7 @@ class TrainingCase:
         None where a phase is missing, empty where the method does not read pairs.
     annotated : (K,) bool per channel; channel 0 is True where every structure of the run's labels is annotated.
     spacing_mm : (z, y, x).
+    key : hash of everything it was made from: the same key, the same arrays.
     """
 
     id: str
@@ -50,6 +51,7 @@ class TrainingCase:
     pair: Mapping[Phase, PhaseArrays] | None
     annotated: NDArray[np.bool_]
     spacing_mm: tuple[float, float, float]
+    key: str = ""
 
     @property
     def complete(self) -> bool:

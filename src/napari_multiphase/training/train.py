@@ -1,108 +1,283 @@
-"""A training run from its configuration to a model folder.
+"""A training run from its configuration to a model folder, and on from wherever it stopped.
 
-A run folder holds ``run.yaml`` (the configuration), ``cases/`` (the phantoms), ``events.jsonl`` (everything the run
-said), ``weights.safetensors`` after every stage, and at the end ``model/``.
+A run folder holds ``run.yaml`` (the configuration, every field), ``split.json`` (who is held out), ``data.json`` (hashes of the
+cases), ``events.jsonl`` (everything the run said), ``metrics.csv`` (losses and Dice), ``previews/``, ``checkpoints/`` (the last
+two), ``report.html``, and at the end ``model/``.
 """
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from pydantic import ValidationError
-from safetensors.numpy import save_file
 
-from napari_multiphase.config import RunConfig, method_config
-from napari_multiphase.errors import UserError
+from napari_multiphase.config import PhantomConfig, RunConfig, method_config
+from napari_multiphase.config.files import read_run, write_run
+from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.io.models import write_model
+from napari_multiphase.io.models import find_model, read_model, write_model
+from napari_multiphase.io.weights import read_weights
 from napari_multiphase.methods import method
-from napari_multiphase.methods.base import Objective
-from napari_multiphase.model import Model
-from napari_multiphase.training.cases import load_cases, make_cases
-from napari_multiphase.training.loop import run_stage
+from napari_multiphase.methods.base import Objective, Stage, stored_state
+from napari_multiphase.model import CARD_FILE, Model
+from napari_multiphase.training.cache import prepare_cases
+from napari_multiphase.training.cases import TrainingCase
+from napari_multiphase.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from napari_multiphase.training.loop import Loop
+from napari_multiphase.training.processes import Processes
+from napari_multiphase.training.record import Recorder
+from napari_multiphase.training.report import machine, write_report
+from napari_multiphase.training.sampling import draw_batch
+from napari_multiphase.training.splits import Split, read_split, split_cases, write_split
+from napari_multiphase.training.validate import validate
 from napari_multiphase.volume import Phase
 
-
-def read_run(path: Path) -> RunConfig:
-    """The configuration in a YAML file; a UserError says which field is wrong."""
-    try:
-        return RunConfig.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as a run configuration: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {field}: {first['msg']}") from error
+RUN_FILE = "run.yaml"
+DATA_FILE = "data.json"
+MODEL_FOLDER = "model"
 
 
 def train(
     run: RunConfig, folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, cancel: Cancel | None = None
 ) -> Model:
-    """Train `run` in `folder` and return the model written to ``folder/model``."""
-    cancel = cancel or Cancel()
+    """Train `run` in `folder`, which must not hold a run yet, and return the model written to ``folder/model``.
+
+    Parameters
+    ----------
+    processes : how many prepare cases at the same time.
+
+    Raises
+    ------
+    UserError : the folder holds a run, the data or the settings are wrong, or a loss is no longer a number.
+    Cancelled : after the current step; ``resume`` goes on from there.
+    """
+    team = Processes(run)
+    if team.main:
+        _claim(run, folder)
+    team.wait()
+    return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, None)
+
+
+def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Model:
+    """Go on with the run in `folder` from its last checkpoint; what comes out equals an uninterrupted run, bit for bit on
+    one kind of processor with the same number of threads. A finished run is left as it is.
+
+    Raises
+    ------
+    UserError : there is no run, its data changed, or every checkpoint is damaged.
+    """
+    if not (folder / RUN_FILE).is_file():
+        raise UserError(f"{folder}: holds no run ({RUN_FILE} is missing); name the folder that `multiphase train` made")
+    if (folder / MODEL_FOLDER / CARD_FILE).is_file():
+        on_event(Event("done", f"this run is finished: its model is in {folder / MODEL_FOLDER}", 1.0))
+        return read_model(folder / MODEL_FOLDER)
+    run = read_run(folder / RUN_FILE)
+    start = load_checkpoint(folder)
+    team = Processes(run)
+    return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, start)
+
+
+def _claim(run: RunConfig, folder: Path) -> None:
+    if (folder / RUN_FILE).exists():
+        raise UserError(
+            f"{folder}: holds a run already; go on with it by `multiphase train --resume {folder}`, or choose another "
+            "folder with --out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "run.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
-    with (folder / "events.jsonl").open("a") as log:
-
-        def tell(event: Event) -> None:
-            log.write(event.to_json() + "\n")
-            log.flush()
-            on_event(event)
-
-        objective = _fit(run, folder, processes, tell, cancel)
-        model = write_model(folder / "model", card_of(run), float16_tensors(objective))
-        tell(Event("done", f"model written to {model.folder}", 1.0))
-    return model
+    with atomic_path(folder / RUN_FILE) as part:
+        write_run(run, part)
 
 
-def _fit(run: RunConfig, folder: Path, processes: int, tell: OnEvent, cancel: Cancel) -> Objective:
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    make_cases(run, folder / "cases", processes, tell, cancel)
-    cases = list(load_cases(run, folder / "cases"))
-    torch.manual_seed(run.seed)
-    chosen = method(run.method)
-    objective = chosen.build(run)
-    for index, stage in enumerate(chosen.stages(run)):
-        tell(Event("started", f"stage {stage.name}: {stage.steps} steps", data={"threads": torch.get_num_threads()}))
-        run_stage(run, objective, stage, index, cases, tell, cancel)
-        with atomic_path(folder / "weights.safetensors") as temporary:
-            save_file(float16_tensors(objective), temporary)
-    return objective
+@dataclass
+class _Run:
+    """One process's share of a run."""
+
+    run: RunConfig
+    folder: Path
+    team: Processes
+    on_event: OnEvent
+    cancel: Cancel
+    recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorder = Recorder(self.folder, self._hear)
+
+    def go(self, processes: int, start: Checkpoint | None) -> Model:
+        try:
+            return self._go(processes, start)
+        except Cancelled:
+            self.tell(Event("warning", f"stopped; `multiphase train --resume {self.folder}` goes on"))
+            raise
+        except UserError as error:
+            self.tell(Event("failed", str(error)))
+            raise
+
+    def _go(self, processes: int, start: Checkpoint | None) -> Model:
+        run, team = self.run, self.team
+        self.tell(Event("started", "training" if start is None else "going on", data={"machine": machine()}))
+        if team.main:
+            self.recorder.rewind({"metrics_bytes": 0} if start is None else start.meta["records"])
+        chosen = method(run.method)
+        traits = method_config(run.method, run.method_config).traits
+        cases = prepare_cases(run, traits, processes=processes, on_event=self.tell, cancel=self.cancel)
+        split = self._split(cases, resumed=start is not None)
+        by_id = {case.id: case for case in cases}
+        learn, held = [by_id[i] for i in split.train], [by_id[i] for i in split.validation]
+        torch.manual_seed(run.seed)
+        objective = chosen.objective(run)
+        if start is None and run.start_from:
+            load_start(objective, find_model(run.start_from), run)
+        objective.to(team.device).train()
+
+        def look(stage: Stage, step: int) -> None:
+            # A process without cases takes part all the same: the sums are over all of them.
+            chosen_cases = held[: run.validation.cases]
+            preview = (self.folder, f"{step:06d}") if team.main else None
+            values = validate(run, chosen, objective.nets, chosen_cases, team, preview)
+            if team.main and values:
+                self.recorder.metrics("validation", stage.name, step, values)
+                self.tell(Event("metric", _dice_words(values), data={"validation": True, "step": step, **values}))
+                write_report(self.folder)
+
+        Loop(
+            run,
+            traits,
+            objective,
+            team,
+            lambda stage, index, step, items: draw_batch(run, traits, stage.draw, learn, index, step, items),
+            on_metrics=self._metrics,
+            on_event=self.tell,
+            cancel=self.cancel,
+            save=self._save,
+            look=look,
+        ).finish(start)
+        return self._finish(objective)
+
+    def _split(self, cases: Sequence[TrainingCase], resumed: bool) -> Split:
+        """The split of this run, kept in its folder; a resumed run's data must be what it was."""
+        keys = {case.id: case.key for case in cases}
+        if resumed:
+            known = json.loads((self.folder / DATA_FILE).read_text(encoding="utf-8"))
+            changed = sorted(set(known.items()) ^ set(keys.items()))
+            if changed:
+                raise UserError(
+                    f"case '{changed[0][0]}' is not what it was when this run began; put the old files back, or train "
+                    "anew in another folder"
+                )
+            return read_split(self.folder)
+        split = split_cases(cases, self.run.validation)
+        if self.team.main:
+            write_split(split, self.run.validation, self.folder)
+            with atomic_path(self.folder / DATA_FILE) as part:
+                part.write_text(json.dumps(keys, indent=1) + "\n", encoding="utf-8")
+            for note in split.notes:
+                self.tell(Event("warning", note))
+            held = ", ".join(split.validation) or "none"
+            self.tell(Event("progress", f"{len(split.train)} cases to learn from; held out: {held}"))
+        self.team.wait()
+        return split
+
+    def _metrics(self, which: Any, stage: Stage, step: int, values: Any) -> None:
+        if self.team.main:
+            self.recorder.metrics(which, stage.name, step, values)
+
+    def _save(self, step: int, checkpoint: Checkpoint) -> None:
+        """A disk that refuses costs this checkpoint, not the run: the ones before stay."""
+        if self.team.main:
+            meta = {**checkpoint.meta, "records": self.recorder.position()}
+            try:
+                save_checkpoint(self.folder, step, Checkpoint(checkpoint.tensors, meta))
+            except UserError as error:
+                self.tell(Event("warning", f"no checkpoint at step {step}: {error}"))
+
+    def _finish(self, objective: Objective) -> Model:
+        model = None
+        if self.team.main:
+            model = write_model(self.folder / MODEL_FOLDER, card_of(self.run), model_tensors(objective))
+            self.tell(Event("done", f"model written to {model.folder}", 1.0))
+            write_report(self.folder)
+        self.team.wait()
+        return model or read_model(self.folder / MODEL_FOLDER)
+
+    # --- events ---
+
+    def tell(self, event: Event) -> None:
+        """To the run's records and to the caller, from one process."""
+        if self.team.main:
+            self.recorder.tell(event)
+            self.on_event(event)
+
+    def _hear(self, event: Event) -> None:
+        """A warning of the recorder itself: it cannot write this down."""
+        self.on_event(event)
 
 
-def float16_tensors(objective: Objective) -> dict[str, np.ndarray]:
-    """The weights as they are stored: float16, by parameter name."""
-    return {name: p.detach().to(torch.float16).numpy() for name, p in objective.nets.state_dict().items()}
+def _dice_words(values: dict[str, float]) -> str:
+    mean = values.get("dice mean", float("nan"))
+    each = ", ".join(f"{n.removeprefix('dice ')} {v:.2f}" for n, v in values.items() if n != "dice mean")
+    return f"held-out cases: mean Dice {mean:.3f} ({each})"
 
 
-def card_of(run: RunConfig, metrics: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def load_start(objective: Objective, model: Model, run: RunConfig) -> None:
+    """Give `objective` the weights of `model`.
+
+    Raises
+    ------
+    UserError : another method, other labels or other sizes.
+    """
+    if model.card.method != run.method:
+        raise UserError(f"model '{model.card.name}' is a {model.card.method} model; this run trains {run.method}")
+    if model.card.labels != run.labels:
+        raise UserError(f"model '{model.card.name}' has other labels than this run; give the run the model's labels")
+    wanted = {name: tuple(t.shape) for name, t in stored_state(objective.nets).items()}
+    weights = read_weights(model, wanted)
+    objective.nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
+
+
+def model_tensors(objective: Objective) -> dict[str, np.ndarray]:
+    """The networks as they are stored, by name: float16, vectors (biases, running statistics) in float32."""
+    return {
+        name: t.detach().cpu().to(torch.float16 if t.ndim > 1 else torch.float32).numpy()
+        for name, t in stored_state(objective.nets).items()
+    }
+
+
+def card_of(run: RunConfig, metrics: dict[str, Any] | None = None) -> dict[str, Any]:
     """The card of the model that `run` trains, without the hash of its weights."""
+    config = method_config(run.method, run.method_config)
     return {
         "name": run.name,
         "method": run.method,
-        "config": method_config(run.method, run.method_config).model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "labels": list(run.labels),
         "phases": [phase.value for phase in Phase],
         "window_hu": list(run.window_hu),
         "spacing_mm": list(run.spacing_mm),
         "tile_vox": list(run.patch_vox),
         "overlap": run.overlap,
-        "summary": "PCN's segmentors, one 3-D U-Net per phase, fused by the phase weight. No translation branch.",
-        "training_data": (
-            f"{run.cases} parametric two-phase phantoms (a third each with liver lesions, a pancreatic mass, neither); "
-            f"no patient. {run.shared_steps} steps in common, {run.phase_steps} per phase, seed {run.seed}, "
-            f"torch {torch.__version__.split('+')[0]}, {platform.machine()} CPU, bfloat16 autocast."
-        ),
-        "phantoms_only": True,
+        "summary": run.summary or method(run.method).summary(config),
+        "training_data": _training_data(run),
+        "phantoms_only": isinstance(run.data, PhantomConfig),
         "licence": "BSD-3-Clause",
         "metrics": dict(metrics or {}),
     }
+
+
+def _training_data(run: RunConfig) -> str:
+    if isinstance(run.data, PhantomConfig):
+        partly = sum(part.cases for part in run.data.partly)
+        kinds = ", ".join(dict.fromkeys(run.data.pathologies)).replace("none", "no lesion")
+        cases = f"{run.data.cases} parametric two-phase phantoms ({kinds} in turn), no patient"
+        cases += f"; {partly} of them labelled in part" if partly else ""
+    else:
+        cases = f"the cases of {run.data.path.name}"
+    start = f", starting from {Path(run.start_from).name}" if run.start_from else ""
+    versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
+    return f"{cases}{start}. Seed {run.seed}, {versions}."

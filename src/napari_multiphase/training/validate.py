@@ -1,0 +1,102 @@
+"""Dice on held-out cases, through the inference engine: what Segment would give on the network's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_multiphase.config import RunConfig, method_config
+from napari_multiphase.inference.arrays import predict_arrays
+from napari_multiphase.labels import UNKNOWN, name_of
+from napari_multiphase.methods.base import Method
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
+from napari_multiphase.training.preview import write_preview
+from napari_multiphase.training.processes import Processes
+from napari_multiphase.volume import Phase
+
+
+def validate(
+    run: RunConfig,
+    method: Method,
+    nets: nn.Module,
+    cases: Sequence[TrainingCase],
+    processes: Processes,
+    preview: tuple[Path, str] | None = None,
+) -> dict[str, float]:
+    """Mean Dice over cases and phases per structure ("dice liver"), and "dice mean" over the structures present.
+
+    The cases are divided among the processes. `preview` (run folder, name) writes a picture of the first case.
+    """
+    sums = np.zeros((2, len(run.labels)))
+    config = method_config(run.method, run.method_config)
+    with _evaluating(nets):
+        segmentor = method.segmentor(config, nets)
+        for number, case in enumerate(cases):
+            if number % processes.count != processes.rank:
+                continue
+            scans = case.pair if config.traits.reads == "pair" else case.scans
+            if not scans:
+                continue
+            found = predict_arrays(
+                segmentor,
+                {phase: scan.hu for phase, scan in scans.items()},
+                case.spacing_mm,
+                run.window_hu,
+                run.labels,
+                run.patch_vox,
+                run.overlap,
+                processes.device,
+                processes.precision,
+                {phase: (scan.mean, scan.std) for phase, scan in scans.items()},
+            )
+            for phase, channels in found.items():
+                sums += _dice(channels, scans[phase].channels, len(run.labels))
+            if preview and number == 0:
+                _preview(run, scans, found, *preview)
+    totals, counts = processes.total(torch.from_numpy(sums).to(processes.device)).cpu().numpy()
+    present = [c for c in range(1, len(run.labels)) if counts[c]]
+    values = {f"dice {name_of(run.labels[c])}": float(totals[c] / counts[c]) for c in present}
+    if present:
+        values["dice mean"] = float(np.mean(list(values.values())))
+    return values
+
+
+def _dice(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:
+    """(2, K): Dice per channel, and 1 where the channel lies in the reference; unknown voxels left out."""
+    known = truth < UNKNOWN
+    found, truth = found[known], truth[known]
+    both = np.bincount(truth[truth == found], minlength=classes)
+    sizes = np.bincount(truth, minlength=classes), np.bincount(found, minlength=classes)
+    dice = 2 * both / np.maximum(sizes[0] + sizes[1], 1)
+    present = sizes[0] > 0
+    return np.stack([dice * present, present.astype(float)])
+
+
+def _preview(
+    run: RunConfig,
+    scans: dict[Phase, PhaseArrays],
+    found: dict[Phase, NDArray[np.uint8]],
+    folder: Path,
+    name: str,
+) -> None:
+    phase = Phase.VENOUS if Phase.VENOUS in found else next(iter(found))
+    ids = np.arange(256, dtype=np.uint8)
+    ids[: len(run.labels)] = run.labels
+    write_preview(folder, name, scans[phase].hu, ids[scans[phase].channels], ids[found[phase]])
+
+
+@contextmanager
+def _evaluating(nets: nn.Module) -> Iterator[None]:
+    before = {module: module.training for module in nets.modules()}
+    try:
+        nets.eval()
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
