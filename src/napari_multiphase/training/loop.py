@@ -1,7 +1,8 @@
 """The loop: stages, turns, mixed precision, checkpoints. It knows no loss and no network.
 
-Everything random is derived from (seed, stage, step, item), rates are functions of the step, and the objective keeps its
-own state: so (weights, optimiser state, step) is all there is to a run, and a resumed run equals an uninterrupted one.
+Everything random is derived from (seed, stage, step, item), rates are functions of the step, and the objective keeps
+its own state: so (weights, optimiser state, step) is all there is to a run, and a resumed one equals an uninterrupted
+one.
 """
 
 from __future__ import annotations

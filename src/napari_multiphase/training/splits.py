@@ -44,14 +44,13 @@ def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig) -> 
         fold = folds(len(patients), validation.folds)[validation.fold] if patients else range(0)
         held |= {patients[i] for i in fold}
     if not held:
-        complete_patients = list(dict.fromkeys(c.patient for c in cases if c.complete)) or [c.patient for c in cases]
-        if len(set(c.patient for c in cases)) > 1:
-            held = {complete_patients[-1]}
-            notes.append(
-                f"fold {validation.fold} of {validation.folds} is empty: patient {complete_patients[-1]} is held out instead"
-            )
+        patients = list(dict.fromkeys(c.patient for c in cases if c.complete)) or [c.patient for c in cases]
+        if len({c.patient for c in cases}) > 1:
+            held = {patients[-1]}
+            fold = f"fold {validation.fold} of {validation.folds}"
+            notes.append(f"{fold} is empty: patient {patients[-1]} is held out instead")
         else:
-            notes.append("there is one patient only: nothing is held out, so the figures say nothing about new cases")
+            notes.append("there is one patient only: nothing is held out, so no figure speaks of new cases")
     train = tuple(c.id for c in cases if c.patient not in held)
     out = tuple(c.id for c in cases if c.patient in held)
     return Split(train, out, tuple(notes))

@@ -1,8 +1,8 @@
 """A training run from its configuration to a model folder, and on from wherever it stopped.
 
-A run folder holds ``run.yaml`` (the configuration, every field), ``split.json`` (who is held out), ``data.json`` (hashes of the
-cases), ``events.jsonl`` (everything the run said), ``metrics.csv`` (losses and Dice), ``previews/``, ``checkpoints/`` (the last
-two), ``report.html``, and at the end ``model/``.
+A run folder holds ``run.yaml`` (the configuration, every field), ``split.json`` (who is held out), ``data.json``
+(hashes of the cases), ``events.jsonl`` (everything the run said), ``metrics.csv`` (losses and Dice), ``previews/``,
+``checkpoints/`` (the last two), ``report.html``, and at the end ``model/``.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def train(
 
 
 def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Model:
-    """Go on with the run in `folder` from its last checkpoint; what comes out equals an uninterrupted run, bit for bit on
-    one kind of processor with the same number of threads. A finished run is left as it is.
+    """Go on with the run in `folder` from its last checkpoint. A finished run is left as it is.
+
+    What comes out equals an uninterrupted run bit for bit, on one kind of processor with the same number of threads.
 
     Raises
     ------

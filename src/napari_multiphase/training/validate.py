@@ -57,7 +57,7 @@ def validate(
             )
             for phase, channels in found.items():
                 sums += _dice(channels, scans[phase].channels, len(run.labels))
-            if preview and number == 0:
+            if preview and found and number == 0:
                 _preview(run, scans, found, *preview)
     totals, counts = processes.total(torch.from_numpy(sums).to(processes.device)).cpu().numpy()
     present = [c for c in range(1, len(run.labels)) if counts[c]]

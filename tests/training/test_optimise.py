@@ -1,0 +1,83 @@
+"""Learning rates as closed forms, and who moves in a turn."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from napari_multiphase.config import OptimiserConfig
+from napari_multiphase.methods.base import Objective, Turn
+from napari_multiphase.training.optimise import (
+    learning_rate,
+    load_optimiser,
+    make_optimiser,
+    only,
+    optimiser_tensors,
+    turn_parameters,
+)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "factor"),
+    [
+        ("constant", 99, 1.0),
+        ("poly", 0, 1.0),
+        ("poly", 50, 0.5**0.9),
+        ("steps", 9, 1.0),
+        ("steps", 10, 0.8),
+        ("steps", 35, 0.8**3),
+        ("flat-linear", 50, 1.0),
+        ("flat-linear", 75, 0.5),
+        ("one-cycle", 0, 1 / 25),
+        ("one-cycle", 10, 1.0),
+        ("one-cycle", 99, 1e-5),
+    ],
+)
+def test_rate(schedule, step, factor):
+    config = OptimiserConfig(lr=0.2, schedule=schedule, power=0.9, drop_every=10, drop_factor=0.8)
+    assert math.isclose(learning_rate(config, step, 100), 0.2 * factor, rel_tol=1e-9)
+
+
+class Two(Objective):
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = nn.ModuleDict({"g": nn.Linear(3, 3), "gg": nn.Linear(3, 1)})
+
+    def forward(self, x):
+        return self.nets["gg"](self.nets["g"](x)).sum()
+
+
+def test_a_turn_moves_what_it_names_and_gradient_flows_through_the_rest():
+    two, x = Two(), torch.ones(2, 3, requires_grad=True)
+    chosen = turn_parameters(two, Turn("g", ("nets.g",), OptimiserConfig()))
+    assert set(chosen) == {"nets.g.weight", "nets.g.bias"}
+    with only(two, chosen):
+        two(x).backward()
+    assert two.nets["g"].weight.grad is not None and two.nets["gg"].weight.grad is None
+    assert x.grad is not None
+    assert all(p.requires_grad for p in two.parameters())
+    with pytest.raises(ValueError, match="moves nothing"):
+        turn_parameters(two, Turn("x", ("nets.x",), OptimiserConfig()))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_an_optimiser_comes_back_as_it_was(kind):
+    torch.manual_seed(0)
+    x, results = torch.randn(4, 3), []
+    for interrupted in (False, True):
+        torch.manual_seed(1)
+        two = Two()
+        names = [n for n, _ in two.named_parameters()]
+        config = OptimiserConfig(kind=kind, lr=0.1, weight_decay=0.01)
+        optimiser = make_optimiser(config, list(two.parameters()))
+        for step in range(4):
+            if interrupted and step == 2:
+                kept = {k: v.clone() for k, v in optimiser_tensors(optimiser, names, "o").items()}
+                optimiser = make_optimiser(config, list(two.parameters()))
+                load_optimiser(optimiser, names, "o", kept)
+            optimiser.zero_grad()
+            two(x).square().backward()
+            optimiser.step()
+        results.append(torch.cat([p.detach().flatten() for p in two.parameters()]))
+    assert torch.equal(*results)
