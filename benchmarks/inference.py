@@ -163,15 +163,16 @@ def _engine(net: Any, precision: Any, folder: Path) -> Any:
 
     from napari_multiphase.events import Cancel, ignore
     from napari_multiphase.imaging.body import find_body
-    from napari_multiphase.inference.engine import Scan, Settings, predict
+    from napari_multiphase.inference.engine import Networks, Settings, predict
+    from napari_multiphase.inference.scan import Scan
     from napari_multiphase.volume import Grid
 
     def run(data: np.ndarray, phase: str) -> tuple[np.ndarray, int]:
         grid, tiles = Grid(data.shape, tuple(json.loads((folder / "spacing.json").read_text()))), []
-        scan = Scan(phase, data, grid, grid, find_body(data, grid), WINDOW_HU, tuple(range(CLASSES)))
-        settings = Settings(torch.device("cpu"), precision, TILE, OVERLAP, batch=1, divisor=16)
+        scan = Scan(phase, (data,), grid, grid, find_body(data, grid), WINDOW_HU, tuple(range(CLASSES)))
+        settings = Settings(torch.device("cpu"), precision, TILE, OVERLAP, batch=1, divisor=(16, 16, 16))
         prediction, _ = predict(
-            net,
+            Networks((net,)),
             scan,
             settings,
             on_event=ignore,

@@ -29,7 +29,7 @@ class ModelCard(BaseModel):
     labels: tuple[int, ...] = Field(min_length=2)
     """Label id of each output channel; channel 0 is background."""
     phases: tuple[Phase, ...] = Field(min_length=1)
-    """Phases the model can segment, each alone."""
+    """Phases the model can segment: each alone, or both at once where its method reads pairs."""
     window_hu: tuple[float, float]
     """HU are clipped to this window and mapped linearly to [-1, 1]."""
     spacing_mm: tuple[float, float, float]
@@ -60,8 +60,8 @@ class ModelCard(BaseModel):
             raise ValueError("window_hu must grow")
         if min(self.spacing_mm) <= 0 or max(self.spacing_mm) > 20:
             raise ValueError("spacing_mm must lie in (0, 20]")
-        if min(self.tile_vox) < 16 or max(self.tile_vox) > 512:
-            raise ValueError("tile_vox must lie in [16, 512]")
+        if self.tile_vox[0] < 1 or min(self.tile_vox[1:]) < 16 or max(self.tile_vox) > 512:
+            raise ValueError("tile_vox must lie in [16, 512], its z in [1, 512]")
         return self
 
 

@@ -109,11 +109,14 @@ class TwoBest:
 
 @dataclass(frozen=True)
 class PhasePrediction:
-    """What a model says about one phase, on that phase's grid: labels and confidence (D, H, W) uint8, see `TwoBest`."""
+    """What a model says about one phase, on that phase's grid: labels and confidence (D, H, W) uint8, see `TwoBest`.
+
+    `two_best` is None where the result was carried over from the other phase: it has nothing of its own to fuse.
+    """
 
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-    two_best: TwoBest
+    two_best: TwoBest | None
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,8 @@ class Prediction:
     phase_weight: float = 0.5
     notes: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def one_map(self) -> bool:
+        """Whether the model read both phases at once: its one result is also the fused one, whatever the weight."""
+        return any(phase.two_best is None for phase in self.phases.values())

@@ -11,8 +11,9 @@ import torch
 from napari_multiphase.events import Cancel, Event
 from napari_multiphase.imaging.body import Body, find_body
 from napari_multiphase.imaging.resample import resample
-from napari_multiphase.inference.engine import Scan, Settings, predict
+from napari_multiphase.inference.engine import Network, Networks, Settings, predict
 from napari_multiphase.inference.grids import network_grid
+from napari_multiphase.inference.scan import Scan
 from napari_multiphase.study import PhasePrediction
 from napari_multiphase.volume import Grid
 
@@ -40,16 +41,16 @@ def make_scan(grid: Grid, *, spacing_mm: tuple[float, float, float] | None = Non
     data = trunk_hu(grid)
     seen = network_grid(grid, spacing_mm or grid.spacing_mm)
     body = body or find_body(data, grid)
-    return Scan("arterial", resample(data, grid, seen), seen, grid, body, WINDOW_HU, LABELS)
+    return Scan("arterial", (resample(data, grid, seen),), seen, grid, body, WINDOW_HU, LABELS)
 
 
 def settings_for(tile: tuple[int, int, int], overlap: float = 0.25, batch: int = 1, divisor: int = 1) -> Settings:
     """On the processor in float32."""
-    return Settings(torch.device("cpu"), torch.float32, tile, overlap, batch, divisor)
+    return Settings(torch.device("cpu"), torch.float32, tile, overlap, batch, (divisor, divisor, divisor))
 
 
 def run(
-    network: Callable[[torch.Tensor], torch.Tensor],
+    network: Network | Networks,
     scan: Scan,
     settings: Settings,
     *,
@@ -61,7 +62,7 @@ def run(
     """`predict` without the ceremony."""
     told = [] if events is None else events
     prediction, _ = predict(
-        network,
+        network if isinstance(network, Networks) else Networks((network,)),
         scan,
         settings,
         on_event=told.append,

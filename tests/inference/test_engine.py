@@ -16,7 +16,8 @@ from napari_multiphase.imaging.body import MARGIN_MM
 from napari_multiphase.imaging.fusion import encode_confidence
 from napari_multiphase.imaging.windows import normalise
 from napari_multiphase.inference.emit import half_pixel, two_best
-from napari_multiphase.inference.engine import Scan, predict
+from napari_multiphase.inference.engine import Networks, predict
+from napari_multiphase.inference.scan import Scan
 from napari_multiphase.inference.slab import RollingSlab
 from napari_multiphase.inference.tiles import SHELL_MM, body_tiles, gaussian_weight
 from napari_multiphase.study import PhasePrediction
@@ -32,7 +33,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def untiled(scan: Scan) -> np.ndarray:
     """Probabilities of `pointwise` over the whole scan at once, (K, D, H, W)."""
-    x = torch.from_numpy(normalise(scan.data_hu, WINDOW_HU))[None, None]
+    x = torch.from_numpy(normalise(scan.images_hu[0], WINDOW_HU))[None, None]
     return softmax(pointwise(x)[0].numpy().astype(np.float64))
 
 
@@ -43,7 +44,7 @@ def full_accumulation(network, scan: Scan, tile: tuple[int, int, int], overlap: 
     for z0, places in body_tiles(scan.network_grid, everywhere(scan.network_grid), tile, overlap).rows:
         for y0, x0 in places:
             part = tuple(slice(a, a + t) for a, t in zip((z0, y0, x0), tile, strict=True))
-            x = torch.from_numpy(normalise(scan.data_hu[part], WINDOW_HU))[None, None]
+            x = torch.from_numpy(normalise(scan.images_hu[0][part], WINDOW_HU))[None, None]
             sums[(slice(None), *part)] += softmax(network(x)[0].numpy().astype(np.float64)) * weight
             weights[part] += weight
     return sums / weights
@@ -191,7 +192,13 @@ def test_out_of_memory_steps_down_and_says_so(error: Exception, tmp_path: Path) 
     scan, events = make_scan(GRID), list[Event]()
     told = settings_for((16, 32, 32), batch=4)
     prediction, settings = predict(
-        greedy, scan, told, on_event=events.append, on_tiles=lambda d, o: None, cancel=Cancel(), scratch=tmp_path
+        Networks((greedy,)),
+        scan,
+        told,
+        on_event=events.append,
+        on_tiles=lambda d, o: None,
+        cancel=Cancel(),
+        scratch=tmp_path,
     )
     assert (settings.batch, settings.tile) == (1, (16, 16, 32))
     assert [e.kind for e in events] == ["warning"] * len(events)
@@ -272,7 +279,7 @@ def test_same_labels_as_monai() -> None:
     """The peer, given the same network, tile, overlap and weights, says the same."""
     inferers = pytest.importorskip("monai.inferers", reason="waits for MONAI (the bench extra) to compare with")
     scan, tile = make_scan(GRID), (16, 24, 24)
-    x = torch.from_numpy(normalise(scan.data_hu, WINDOW_HU))[None, None]
+    x = torch.from_numpy(normalise(scan.images_hu[0], WINDOW_HU))[None, None]
     theirs = inferers.sliding_window_inference(
         x, tile, 1, lambda t: torch.softmax(place_dependent(t), 1), overlap=0.25, mode="gaussian", sigma_scale=0.125
     )

@@ -62,7 +62,7 @@ def test_a_run_teaches_the_next_plan(small_model: Model, pair: Study) -> None:
     device_room.remember_speed(device, precision, small_model.card.name, 1e6)
     assert make_plan(small_model, pair, SegmentOptions(device="cpu")).seconds < slow / 10
     segment(pair, small_model, SegmentOptions(device="cpu"))
-    assert device_room.speed_vox_s(device, precision, small_model.card.name) != 1e6
+    assert device_room.speed_vox_s(device, precision, small_model.card.name, 1.0) != 1e6
 
 
 def test_short_memory_steps_down_in_the_plan_and_refuses_in_words(

@@ -206,7 +206,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from inference_cases import everywhere, run, settings_for
-from napari_multiphase.inference.engine import Scan
+from napari_multiphase.inference.scan import Scan
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.volume import Grid
 import numpy as np
@@ -215,7 +215,7 @@ peaks = []
 for depth in (48, 48, 240):
     grid = Grid((depth, 96, 96), (3.0, 2.0, 2.0))
     data = np.broadcast_to(np.int16(40), grid.shape)
-    scan = Scan(f"arterial{depth}", data, grid, grid, everywhere(grid), (-200.0, 600.0), tuple(range(24)))
+    scan = Scan(f"arterial{depth}", (data,), grid, grid, everywhere(grid), (-200.0, 600.0), tuple(range(24)))
     memory = PeakMemory()
     run(lambda x: x * weight[None, :, 0], scan, settings_for((32, 96, 96)), scratch=Path(sys.argv[2]))
     peaks.append(memory.peak_mb())

@@ -48,7 +48,7 @@ def test_starts_cover_everything_and_stay_inside(size: int, tile: int, overlap: 
     ],
 )
 def test_fitted_tile(tile: tuple, size: tuple, divisor: int, fitted: tuple) -> None:
-    assert fit_tile(tile, size, divisor) == fitted
+    assert fit_tile(tile, size, (divisor, divisor, divisor)) == fitted
 
 
 def test_gaussian_weight_is_symmetric_with_its_floor() -> None:

@@ -23,8 +23,8 @@ def why_off(run: Run | None) -> str:
         return "Segment first"
     if len(run.prediction.phases) < 2:
         return "Only one phase was segmented: there is nothing to mix"
-    if any(result.two_best is None for result in run.prediction.phases.values()):
-        return "This method predicts one map for both phases: there is nothing to mix"
+    if run.prediction.one_map:
+        return "This model reads both phases at once and gives one result: there is nothing to mix"
     return ""
 
 
@@ -49,11 +49,14 @@ def fuse_plane(
     prediction: Prediction, study: Study, axis: int, index: int, weight: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels and confidence of one plane of the fused grid, one voxel thick along `axis`."""
-    venous = _plane(prediction.phases[Phase.VENOUS].two_best, axis, index)
+    best = {phase: result.two_best for phase, result in prediction.phases.items()}
+    whole, other = best[Phase.VENOUS], best[Phase.ARTERIAL]
+    assert whole is not None and other is not None
+    venous = _plane(whole, axis, index)
     matrix = study.transform.venous_to_arterial_mm if study.transform else np.eye(4)
     to_grid = plane_grid(prediction.fused_grid, axis, index)
     arterial_grid = study.volumes[Phase.ARTERIAL].grid
-    arterial = carry(prediction.phases[Phase.ARTERIAL].two_best, arterial_grid, to_grid, matrix)
+    arterial = carry(other, arterial_grid, to_grid, matrix)
     return fuse(arterial, venous, weight)
 
 

@@ -34,3 +34,11 @@ def remove_islands(labels: NDArray[Any], smallest_vox: int, connectivity: Connec
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     keep = sizes >= smallest_vox
     return np.where(keep[parts], labels, labels.dtype.type(0))
+
+
+def fill_holes(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """`mask` (D, H, W) as bool with every cavity filled: background that does not reach the border by 6-neighbours."""
+    padded = np.pad(np.asarray(mask) != 0, 1)
+    parts, _ = components(~padded, connectivity=6)
+    outside = parts == parts[0, 0, 0]
+    return ~outside[1:-1, 1:-1, 1:-1]

@@ -18,6 +18,7 @@ absent, so that above r = 170 the encoded value is off by up to a tenth of its r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,18 @@ def dropped_bound(arterial: TwoBest, venous: TwoBest, phase_weight: float) -> ND
 def carry(
     two_best: TwoBest, from_grid: Grid, to_grid: Grid, matrix_mm: NDArray[Any], slices: slice | None = None
 ) -> TwoBest:
-    """`two_best` on `from_grid`, seen on `to_grid` (nearest neighbour).
+    """`two_best` on `from_grid`, seen on `to_grid` (nearest neighbour); see `carry_maps`."""
+    return TwoBest(*carry_maps(_arrays(two_best), from_grid, to_grid, matrix_mm, slices))
+
+
+def carry_maps(
+    maps: Sequence[NDArray[np.uint8]],
+    from_grid: Grid,
+    to_grid: Grid,
+    matrix_mm: NDArray[Any],
+    slices: slice | None = None,
+) -> tuple[NDArray[np.uint8], ...]:
+    """`maps`, each (D, H, W) uint8 on `from_grid`, seen on `to_grid` (nearest neighbour).
 
     Parameters
     ----------
@@ -153,24 +165,23 @@ def carry(
 
     Returns
     -------
-    TwoBest of shape (slices, H, W); all four arrays are 0 outside `from_grid`'s field of view.
+    Each of shape (slices, H, W), 0 outside `from_grid`'s field of view.
     """
     z0, z1, _ = (slices or slice(None)).indices(to_grid.shape[0])
-    arrays = _arrays(two_best)
     matrix = np.linalg.inv(from_grid.affine_mm) @ np.asarray(matrix_mm, float) @ to_grid.affine_mm
     if np.allclose(matrix, np.eye(4), atol=1e-6) and from_grid.shape == to_grid.shape:
-        return TwoBest(*(a[z0:z1] for a in arrays))
+        return tuple(a[z0:z1] for a in maps)
     shape = (max(0, z1 - z0), *to_grid.shape[1:])
-    out = tuple(np.zeros(shape, np.uint8) for _ in arrays)
+    out = tuple(np.zeros(shape, np.uint8) for _ in maps)
     y, x = (np.arange(n, dtype=np.float32) for n in shape[1:])
     # Adding a half and truncating rounds to the nearest; the shift by one keeps small negatives from truncating to 0.
     m = matrix.astype(np.float64)
     plane = [(m[a, 1] * y[:, None] + m[a, 2] * x[None, :]).astype(np.float32) for a in range(3)]
     for row in range(shape[0]):
         index, inside = _nearest(plane, m[:3, 0] * (z0 + row) + m[:3, 3], from_grid.shape)
-        for target, source in zip(out, arrays, strict=True):
+        for target, source in zip(out, maps, strict=True):
             target[row][inside] = np.take(np.reshape(source, -1), index)
-    return TwoBest(*out)
+    return out
 
 
 def _nearest(

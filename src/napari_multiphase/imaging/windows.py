@@ -28,3 +28,14 @@ def normalise(hu: NDArray[Any], window_hu: tuple[float, float]) -> NDArray[np.fl
     out -= np.float32((low + high) / 2)
     out *= np.float32(2 / (high - low))
     return np.clip(out, -1, 1, out=out)
+
+
+def mean_and_std(hu: NDArray[Any], window_hu: tuple[float, float]) -> tuple[float, float]:
+    """Mean and standard deviation of `normalise`'s values over all of a scan (D, H, W), slice by slice in float64."""
+    total = squares = 0.0
+    for plane in hu:
+        x = normalise(plane, window_hu).astype(np.float64)
+        total += float(x.sum())
+        squares += float((x * x).sum())
+    mean = total / hu.size
+    return mean, float(np.sqrt(max(squares / hu.size - mean * mean, 0.0)))

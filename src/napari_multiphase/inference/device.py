@@ -11,6 +11,8 @@ from napari_multiphase.errors import UserError
 _MB = 1024 * 1024
 _SPEEDS_VOX_S = {"cuda": 3e7, "mps": 4e6, "cpu-bfloat16": 1.2e6, "cpu-float32": 5e5}
 """Tile voxels per second and, on the processor, per core, of the bundled U-Net: a first guess, refined by each run."""
+_FLOP_PER_VOX = 66e3
+"""Of that U-Net; other networks are guessed to take time in proportion."""
 _measured_vox_s: dict[str, float] = {}
 
 
@@ -62,13 +64,13 @@ def _key(device: torch.device, precision: torch.dtype) -> str:
     return f"cpu-{str(precision).removeprefix('torch.')}" if device.type == "cpu" else device.type
 
 
-def speed_vox_s(device: torch.device, precision: torch.dtype, model: str) -> float:
+def speed_vox_s(device: torch.device, precision: torch.dtype, model: str, flop_per_vox: float) -> float:
     """Tile voxels per second to expect of `model`: of its last run in this process, or from a table."""
     key = _key(device, precision)
     if f"{model} {key}" in _measured_vox_s:
         return _measured_vox_s[f"{model} {key}"]
     cores = min(8, torch.get_num_threads()) if device.type == "cpu" else 1
-    return _SPEEDS_VOX_S.get(key, 5e5) * cores
+    return _SPEEDS_VOX_S.get(key, 5e5) * cores * _FLOP_PER_VOX / max(flop_per_vox, 1.0)
 
 
 def remember_speed(device: torch.device, precision: torch.dtype, model: str, vox_s: float) -> None:

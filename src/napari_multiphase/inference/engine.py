@@ -8,70 +8,81 @@ classes are that close; batch size, chunking and scratch files change nothing be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_multiphase.events import Cancel, Event, OnEvent
 from napari_multiphase.imaging.body import Body
-from napari_multiphase.imaging.windows import normalise
 from napari_multiphase.inference.device import is_out_of_memory
 from napari_multiphase.inference.emit import Emitter
 from napari_multiphase.inference.results import open_results
+from napari_multiphase.inference.scan import Scan
 from napari_multiphase.inference.slab import RollingSlab
-from napari_multiphase.inference.tiles import Shape, body_tiles, fit_tile, gaussian_weight
-from napari_multiphase.study import PhasePrediction
+from napari_multiphase.inference.tiles import SHELL_MM, Shape, Tiles, body_tiles, fit_tile, gaussian_weight
+from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid
 
 Network = Callable[[Tensor], Tensor]
-"""(B, 1, d, h, w) float32 in [-1, 1] -> logits (B, K, d, h, w)."""
+"""(B, C, d + 2 context, h, w) float32 -> logits (B, K, d, h, w)."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is run over a scan.
+
+    Attributes
+    ----------
+    members : networks that see every tile; the probabilities of each are blended in a slab of its own.
+    combine : their mean probabilities, each (K, n, h, w), as one (K, n, h, w), none of it negative.
+    """
+
+    members: tuple[Network, ...]
+    combine: Callable[[Sequence[Tensor]], Tensor] = lambda means: means[0]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is run: what a plan decides. `divisor`: every side of a tile is a multiple of it."""
+    """How networks are run: what a plan decides.
+
+    `divisor`: (z, y, x), each side of a tile is a multiple of it. `flat`: the slices of a tile do not see each other, so
+    that neither overlap nor weights are needed along z.
+    """
 
     device: torch.device
     precision: torch.dtype
     tile: Shape
     overlap: float
     batch: int
-    divisor: int
+    divisor: Shape
+    flat: bool = False
 
     def smaller(self) -> Settings | None:
-        """The next step down in memory: half the batch, then the longest side of the tile halved; None at the end."""
+        """The next step down in memory: half the batch, then half the slices where these do not see each other, then
+        the longest side of the tile halved; None at the end."""
         if self.batch > 1:
             return replace(self, batch=self.batch // 2)
-        axis = int(np.argmax(self.tile))
-        half = self.tile[axis] // 2 // self.divisor * self.divisor
-        if half < max(16, 2 * self.divisor):
+        axis = 0 if self.flat and self.tile[0] > 1 else int(np.argmax(self.tile))
+        divisor = self.divisor[axis]
+        half = self.tile[axis] // 2 // divisor * divisor
+        if half < (1 if self.flat and axis == 0 else max(16, 2 * divisor)):
             return None
         d, h, w = (half if a == axis else t for a, t in enumerate(self.tile))
         return replace(self, tile=(d, h, w))
 
+    def tiles_of(self, grid: Grid, body: Body, shell_mm: float = SHELL_MM) -> Tiles:
+        """The tiles of `grid` that `body` needs, see `body_tiles`."""
+        tile = fit_tile(self.tile, grid.shape, self.divisor)
+        return body_tiles(grid, body, tile, self.overlap, flat=self.flat, shell_mm=shell_mm)
+
     def words(self) -> str:
         """For a person: "tiles of 64 x 96 x 96, 2 at a time"."""
         return f"tiles of {' x '.join(map(str, self.tile))}, {self.batch} at a time"
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One phase, ready to be run: `data_hu` (D, H, W) on `network_grid`, results wanted on `grid`."""
-
-    name: str
-    data_hu: NDArray[Any]
-    network_grid: Grid
-    grid: Grid
-    body: Body
-    window_hu: tuple[float, float]
-    labels: tuple[int, ...]
 
 
 TileDone = Callable[[int, int], None]
@@ -79,7 +90,7 @@ TileDone = Callable[[int, int], None]
 
 
 def predict(
-    network: Network,
+    networks: Networks,
     scan: Scan,
     settings: Settings,
     *,
@@ -88,7 +99,7 @@ def predict(
     cancel: Cancel,
     scratch: Path | None,
 ) -> tuple[PhasePrediction, Settings]:
-    """Run `network` over `scan`; on out-of-memory try again with less, saying so.
+    """Run `networks` over `scan`; on out-of-memory try again with less, saying so.
 
     Returns the prediction on ``scan.grid`` (mapped from `scratch` where that is given) and the settings that worked.
 
@@ -99,7 +110,7 @@ def predict(
     """
     while True:
         try:
-            return _predict(network, scan, settings, on_tiles, cancel, scratch), settings
+            return _predict(networks, scan, settings, on_tiles, cancel, scratch), settings
         except (MemoryError, RuntimeError) as error:
             less = settings.smaller()
             if not is_out_of_memory(error):
@@ -114,31 +125,33 @@ def predict(
 
 @torch.inference_mode()
 def _predict(
-    network: Network, scan: Scan, settings: Settings, on_tiles: TileDone, cancel: Cancel, scratch: Path | None
+    networks: Networks, scan: Scan, settings: Settings, on_tiles: TileDone, cancel: Cancel, scratch: Path | None
 ) -> PhasePrediction:
-    tile = fit_tile(settings.tile, scan.network_grid.shape, settings.divisor)
-    tiles = body_tiles(scan.network_grid, scan.body, tile, settings.overlap)
-    weight = torch.from_numpy(gaussian_weight(tile)).to(settings.device)
+    tiles = settings.tiles_of(scan.network_grid, scan.body, SHELL_MM if scan.region is None else 0.0)
+    weight = torch.from_numpy(gaussian_weight(tiles.tile, settings.flat)).to(settings.device)
     # Blending and writing mostly use one core: done by a helper thread, they fill the gaps the network leaves.
-    with open_results(scan.grid.shape, scratch, scan.name) as (results, paths), ThreadPoolExecutor(1) as helper:
-        slab = RollingSlab(len(scan.labels), tiles, settings.device)
+    with open_results(scan.grid.shape, scratch, scan.name) as results, ThreadPoolExecutor(1) as helper:
+        slabs = [RollingSlab(len(scan.labels), tiles, settings.device) for _ in networks.members]
         emitter = Emitter(tiles, scan.grid, scan.body, scan.labels, results)
         done = 0
         pending: Future[None] = helper.submit(lambda: None)
         for row, (z0, places) in enumerate(tiles.rows):
             for batch in _batches(places, settings.batch):
-                cancel.check()
-                x = np.stack([_cut(scan, (z0, y0, x0), tile) for y0, x0 in batch])
-                logits = _logits(network, x, settings)
-                pending.result()  # one batch of logits waits at most
-                pending = helper.submit(_blend, slab, logits, weight, z0, batch)
+                x = np.stack([scan.cut((z0, y0, x0), tiles.tile) for y0, x0 in batch])
+                images = torch.from_numpy(x).to(settings.device)
+                for slab, network in zip(slabs, networks.members, strict=True):
+                    cancel.check()
+                    logits = _logits(network, images, settings)
+                    pending.result()  # one batch of logits waits at most
+                    pending = helper.submit(_blend, slab, logits, weight, z0, batch)
                 done += len(batch)
                 on_tiles(done, tiles.count)
             following = tiles.rows[row + 1][0] if row + 1 < len(tiles.rows) else tiles.shape[0]
             pending.result()
-            pending = helper.submit(_emit, slab, emitter, following)
+            pending = helper.submit(_emit, slabs, networks, emitter, following)
         pending.result()
-        return results.complete(paths)
+        first, second, p_first, p_second, confidence = results.complete()
+        return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second))
 
 
 @torch.inference_mode()
@@ -148,14 +161,16 @@ def _blend(slab: RollingSlab, logits: Tensor, weight: Tensor, z0: int, batch: tu
 
 
 @torch.inference_mode()
-def _emit(slab: RollingSlab, emitter: Emitter, before: int) -> None:
-    emitter.take(slab.finish_before(before))
-    slab.drop_before(before)
+def _emit(slabs: list[RollingSlab], networks: Networks, emitter: Emitter, before: int) -> None:
+    means = [slab.finish_before(before) for slab in slabs]
+    if means[0].shape[1]:
+        emitter.take(networks.combine(means))
+    for slab in slabs:
+        slab.drop_before(before)
 
 
-def _logits(network: Network, x: NDArray[np.float32], settings: Settings) -> Tensor:
-    """(B, K, d, h, w) of the tiles x (B, 1, d, h, w), in the precision of `settings`."""
-    images = torch.from_numpy(x).to(settings.device)
+def _logits(network: Network, images: Tensor, settings: Settings) -> Tensor:
+    """(B, K, d, h, w) of the tiles `images` (B, C, d + 2 context, h, w), in the precision of `settings`."""
     half = settings.precision != torch.float32
     with torch.autocast(settings.device.type, settings.precision, enabled=half):
         return network(images)
@@ -164,13 +179,3 @@ def _logits(network: Network, x: NDArray[np.float32], settings: Settings) -> Ten
 def _batches(places: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[tuple[int, int], ...]]:
     for start in range(0, len(places), size):
         yield places[start : start + size]
-
-
-def _cut(scan: Scan, place: Shape, tile: Shape) -> NDArray[np.float32]:
-    """(1, d, h, w) in [-1, 1] at `place`; beyond the scan its outermost voxels are repeated."""
-    part = scan.data_hu[tuple(slice(p, p + t) for p, t in zip(place, tile, strict=True))]
-    x = normalise(part, scan.window_hu)
-    missing = [(0, t - n) for t, n in zip(tile, x.shape, strict=True)]
-    if any(after for _, after in missing):
-        x = np.pad(x, missing, mode="edge")
-    return x[None]

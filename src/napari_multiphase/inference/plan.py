@@ -9,9 +9,10 @@ from typing import Any
 import psutil
 import torch
 
-from napari_multiphase.config import SegmentOptions, method_config
+from napari_multiphase.config import SegmentOptions, Traits
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body, find_body
+from napari_multiphase.inference.cost import network_cost, region_cost, traits_of
 from napari_multiphase.inference.device import (
     choose_device,
     choose_precision,
@@ -32,16 +33,23 @@ _MB = 1024 * 1024
 _TORCH_MB = 300.0  # a process with torch loaded, before it does anything
 _SHARE_OF_FREE = 0.9
 _EMIT_VOX_S = 2.5e6  # voxels per second carried to the scan's grid and fused, one phase
+_FLAT_SLICES = 8  # slices of a tile where they do not see each other: enough to keep a processor busy
+_REGION_BYTES = 10  # per voxel of the network's grid while the region is found: five results, components, the mask
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase: the grid the network sees, whether it differs from the scan's, and the tiles with body in them."""
+    """One result: the grid the network sees, whether it differs from the scan's, and the tiles with body in them.
+
+    `region_tiles`: of those, how many the network sees that first finds the region to work in; then `tiles` are at most
+    that many.
+    """
 
     grid: Grid
     resampled: bool
     tiles: int
     possible_tiles: int
+    region_tiles: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ class Plan:
     ----------
     model, device, device_name, precision : what runs where ("cuda", "NVIDIA T4", "float16").
     tile_vox, overlap, batch : (D, H, W) of a tile, share repeated by its neighbour, tiles per forward pass.
-    phases : per phase.
+    reads : "each" phase by itself, or the "pair" at once; then the only entry of `phases` is the venous one.
+    phases : per phase that a network's result lies on.
     ram_mb, vram_mb : estimated peak of this process; vram_mb is 0 without CUDA.
     seconds : estimated duration.
     sentences : the plan in words, warnings among them.
@@ -69,12 +78,13 @@ class Plan:
     ram_mb: float
     vram_mb: float
     seconds: float
+    reads: str = "each"
     sentences: tuple[str, ...] = ()
 
     @property
     def tiles(self) -> int:
-        """Tiles of all phases."""
-        return sum(p.tiles for p in self.phases.values())
+        """Tiles of all phases, those of finding a region among them."""
+        return sum(p.tiles + p.region_tiles for p in self.phases.values())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -84,6 +94,7 @@ class Plan:
                 "resampled": p.resampled,
                 "tiles": p.tiles,
                 "possible_tiles": p.possible_tiles,
+                "region_tiles": p.region_tiles,
             }
             for phase, p in self.phases.items()
         }
@@ -107,7 +118,8 @@ def make_plan(model: Model, study: Study, options: SegmentOptions) -> Plan:
 
     Raises
     ------
-    UserError : the model knows none of the study's phases, the device is not there, or memory cannot suffice.
+    UserError : the model knows none of the study's phases or needs both and one is missing, the device is not there, or
+        memory cannot suffice.
     """
     return prepare(model, study, options).plan
 
@@ -115,10 +127,10 @@ def make_plan(model: Model, study: Study, options: SegmentOptions) -> Plan:
 def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     """`make_plan` with the settings and bodies that the run uses; raises as it does."""
     card = model.card
-    phases, notes = _usable(card, study)
+    traits = traits_of(card)
+    phases, notes = _usable(card, traits, study)
     device = choose_device(options.device)
     precision = choose_precision(device)
-    divisor = _divisor(card)
     grids = {p: network_grid(study.volumes[p].grid, card.spacing_mm) for p in phases}
     bodies = {p: find_body(study.volumes[p].data, study.volumes[p].grid) for p in phases}
     notes += [
@@ -127,18 +139,15 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         if not bodies[p].found
     ]
     largest: Shape = tuple(max(g.shape[a] for g in grids.values()) for a in range(3))  # type: ignore[assignment]
-    tile = fit_tile(options.tile_vox or card.tile_vox, largest, divisor)
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
-    settings = Settings(device, precision, tile, overlap, batch, divisor)
+    wanted = choose_settings(traits, device, precision, options.tile_vox, card.tile_vox, largest, overlap, batch)
+    settings = wanted
 
     free_device_mb = free_mb(device)
     while True:
-        tiles = {
-            p: body_tiles(grids[p], bodies[p], fit_tile(settings.tile, grids[p].shape, divisor), overlap)
-            for p in phases
-        }
-        ram_mb, vram_mb = _memory_mb(card, study, grids, tiles, settings)
+        tiles = {p: settings.tiles_of(grids[p], bodies[p]) for p in phases}
+        ram_mb, vram_mb = _memory_mb(card, traits, study, grids, tiles, settings)
         short = _shortage(ram_mb, vram_mb, free_device_mb)
         if not short:
             break
@@ -146,11 +155,12 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         if less is None:
             raise UserError(f"{short}; close other programs, crop the scan, or use a machine with more memory")
         settings = less
-    if settings.tile != tile or settings.batch != batch:
+    if settings != wanted:
         notes.append(f"memory is short, so the run uses {settings.words()}")
-    seconds = _seconds(card, study, tiles, settings)
+    seconds = _seconds(card, traits, study, tiles, settings)
     per_phase = {
-        p: PhasePlan(grids[p], grids[p] != study.volumes[p].grid, t.count, t.possible) for p, t in tiles.items()
+        p: PhasePlan(grids[p], grids[p] != study.volumes[p].grid, t.count, t.possible, t.count if traits.region else 0)
+        for p, t in tiles.items()
     }
     plan = Plan(
         model=card.name,
@@ -164,12 +174,42 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         ram_mb=round(ram_mb),
         vram_mb=round(vram_mb),
         seconds=round(seconds, 1),
-        sentences=(*_sentences(per_phase, settings, ram_mb, vram_mb, seconds), *notes),
+        reads=traits.reads,
+        sentences=(*_sentences(traits, per_phase, settings, ram_mb, vram_mb, seconds), *notes),
     )
     return Prepared(plan, settings, bodies, tuple(notes))
 
 
-def _usable(card: ModelCard, study: Study) -> tuple[list[Phase], list[str]]:
+def choose_settings(
+    traits: Traits,
+    device: torch.device,
+    precision: torch.dtype,
+    asked: Shape | None,
+    usual: Shape,
+    grid: Shape,
+    overlap: float,
+    batch: int,
+) -> Settings:
+    """Tiles of the size `asked` for, else the `usual` one, fitted to a `grid` of that shape.
+
+    Where slices do not see each other (a divisor of 1 along z) a tile is by default a few whole ones: nothing overlaps,
+    and nothing is blended.
+    """
+    flat = traits.divisor[0] == 1
+    default = (_FLAT_SLICES, *grid[1:]) if flat else usual
+    tile = fit_tile(asked or default, grid, traits.divisor)
+    return Settings(device, precision, tile, overlap, batch, traits.divisor, flat)
+
+
+def _usable(card: ModelCard, traits: Traits, study: Study) -> tuple[list[Phase], list[str]]:
+    if traits.reads == "pair":
+        if len(study.phases) < len(Phase):
+            only = study.phases[0]
+            raise UserError(
+                f"the model '{card.name}' reads both phases at once and the study holds only the {only} scan; "
+                f"open the {only.other} scan as well, or choose a model that segments one phase"
+            )
+        return [Phase.VENOUS], []
     phases = [p for p in study.phases if p in card.phases]
     if not phases:
         known = " and ".join(card.phases)
@@ -180,34 +220,42 @@ def _usable(card: ModelCard, study: Study) -> tuple[list[Phase], list[str]]:
     return phases, [f"the model does not segment the {p} scan" for p in study.phases if p not in card.phases]
 
 
-def _divisor(card: ModelCard) -> int:
-    config = method_config(card.method, card.config)
-    return int(getattr(config, "divisor", 0) or config.segmentor.divisor)
-
-
 def _memory_mb(
-    card: ModelCard, study: Study, grids: Mapping[Phase, Grid], tiles: Mapping[Phase, Tiles], settings: Settings
+    card: ModelCard,
+    traits: Traits,
+    study: Study,
+    grids: Mapping[Phase, Grid],
+    tiles: Mapping[Phase, Tiles],
+    settings: Settings,
 ) -> tuple[float, float]:
     """(RAM, VRAM) at the peak of the run. The largest phase counts; phases run one after another."""
     k, half = len(card.labels), 4 if settings.precision == torch.float32 else 2
-    widths = method_config(card.method, card.config).segmentor.widths
     tile_vox = settings.tile[0] * settings.tile[1] * settings.tile[2]
-    # At full resolution: skip, upsampled, both joined, convolved, one spare; then logits.
-    network = settings.batch * tile_vox * (6 * widths[0] * half + k * half + 8)
+    live_floats = max(network_cost(card).live_floats, region_cost(card).live_floats)
+    network = settings.batch * tile_vox * (live_floats * half + k * half + 8)
+    # Each member's probabilities are summed apart; what several members say together is one volume more.
+    volumes = traits.members * (k + 1) + (k if traits.members > 1 else 0)
     slab = max(
-        (k + 1) * 4 * min(t.tile[0], t.shape[0]) * (t.box[0][1] - t.box[0][0]) * (t.box[1][1] - t.box[1][0])
+        volumes * 4 * min(t.tile[0], t.shape[0]) * (t.box[0][1] - t.box[0][0]) * (t.box[1][1] - t.box[1][0])
         for t in tiles.values()
     )
     # Handing slices out holds a chunk of probabilities where they are interpolated, and their two best.
     chunk = max(4 * max(CHUNK_FLOATS, k * _plane_vox(study, p)) for p in tiles)
     resampled = [p for p in tiles if grids[p] != study.volumes[p].grid]
     emit = (1.5 if resampled else 0.0) * chunk + 8 * chunk / k
-    images = max((2 * grids[p].shape[0] * grids[p].shape[1] * grids[p].shape[2] for p in resampled), default=0)
+    seen = {p: grids[p].shape[0] * grids[p].shape[1] * grids[p].shape[2] for p in tiles}
+    images = max((2 * seen[p] for p in resampled), default=0)
+    if traits.reads == "pair":
+        images += 2 * seen[Phase.VENOUS]
+    region = _REGION_BYTES * max(seen.values()) if traits.region else 0
     results = sum(7 * study.volumes[p].data.size for p in tiles)
+    if traits.reads == "pair":
+        results += 2 * study.volumes[Phase.ARTERIAL].data.size
     base = max(psutil.Process().memory_info().rss, _TORCH_MB * _MB)
+    here = base + images + region + results
     if settings.device.type == "cuda":
-        return (base + images + results) / _MB + 500, (network + slab + emit) / _MB + 300
-    return (base + network + slab + emit + images + results) / _MB, 0.0
+        return here / _MB + 500, (network + slab + emit) / _MB + 300
+    return (here + network + slab + emit) / _MB, 0.0
 
 
 def _plane_vox(study: Study, phase: Phase) -> int:
@@ -225,14 +273,22 @@ def _shortage(ram_mb: float, vram_mb: float, free_device_mb: float | None) -> st
     return ""
 
 
-def _seconds(card: ModelCard, study: Study, tiles: Mapping[Phase, Tiles], settings: Settings) -> float:
+def _seconds(card: ModelCard, traits: Traits, study: Study, tiles: Mapping[Phase, Tiles], settings: Settings) -> float:
     voxels = sum(t.count * t.tile[0] * t.tile[1] * t.tile[2] for t in tiles.values())
-    native = sum(study.volumes[p].data.size for p in tiles)
-    return voxels / speed_vox_s(settings.device, settings.precision, card.name) + native / _EMIT_VOX_S + 1.0
+    flop = network_cost(card).flop
+    network_s = voxels / speed_vox_s(settings.device, settings.precision, card.name, flop)
+    region_s = network_s * region_cost(card).flop / max(flop, 1.0)
+    native = sum(study.volumes[p].data.size for p in (study.phases if traits.reads == "pair" else tiles))
+    return network_s + region_s + native / _EMIT_VOX_S + 1.0
 
 
 def _sentences(
-    phases: Mapping[Phase, PhasePlan], settings: Settings, ram_mb: float, vram_mb: float, seconds: float
+    traits: Traits,
+    phases: Mapping[Phase, PhasePlan],
+    settings: Settings,
+    ram_mb: float,
+    vram_mb: float,
+    seconds: float,
 ) -> tuple[str, ...]:
     tiles = sum(p.tiles for p in phases.values())
     possible = sum(p.possible_tiles for p in phases.values())
@@ -240,8 +296,12 @@ def _sentences(
     grid = next(iter(phases.values())).grid
     spacing = " x ".join(f"{s:.3g}" for s in grid.spacing_mm)
     precision = str(settings.precision).removeprefix("torch.")
+    pair = ("Reads both phases at once, the arterial scan on the venous grid.",) if traits.reads == "pair" else ()
+    region = ("First finds the region it works in; then only tiles that meet it are run.",) if traits.region else ()
     return (
         f"Runs on {device_words(settings.device)}, in {precision}.",
         f"{tiles} {settings.words()}, at {spacing} mm; {possible - tiles} of {possible} without body are left out.",
         f"Takes {memory} and about {max(1, round(seconds))} s.",
+        *pair,
+        *region,
     )

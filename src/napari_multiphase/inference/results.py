@@ -10,21 +10,20 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.study import PhasePrediction, TwoBest
-
-_NAMES = ("first", "second", "p_first", "p_second", "confidence")
+TWO_BEST = ("first", "second", "p_first", "p_second", "confidence")
+"""What is kept of a network's result: the two best classes, their probabilities, and the confidence."""
 
 
 class Results:
-    """Five (D, H, W) uint8 arrays filled in ascending z."""
+    """(D, H, W) uint8 arrays filled in ascending z: one in memory for each of `count`, or the `files`."""
 
-    def __init__(self, shape: tuple[int, int, int], files: list[IO[bytes]] | None) -> None:
-        self._files = files
-        self._arrays = [] if files else [np.empty(shape, np.uint8) for _ in _NAMES]
+    def __init__(self, shape: tuple[int, int, int], count: int, files: list[IO[bytes]], paths: list[Path]) -> None:
+        self._files, self._paths = files, paths
+        self._arrays = [] if files else [np.empty(shape, np.uint8) for _ in range(count)]
         self._next = 0
 
     def append(self, *arrays: NDArray[np.uint8]) -> None:
-        """The next slices (n, H, W) of first, second, p_first, p_second, confidence."""
+        """The next slices (n, H, W) of every array."""
         rows = slice(self._next, self._next + len(arrays[0]))
         for index, array in enumerate(arrays):
             if self._files:
@@ -34,22 +33,23 @@ class Results:
                 self._arrays[index][rows] = array
         self._next = rows.stop
 
-    def complete(self, paths: list[Path]) -> PhasePrediction:
+    def complete(self) -> list[NDArray[np.uint8]]:
         """The arrays, read-only maps where they are files."""
-        for file in self._files or []:
+        for file in self._files:
             file.close()
-        first, second, p_first, p_second, confidence = self._arrays or [np.load(p, mmap_mode="r") for p in paths]
-        return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second))
+        return self._arrays or [np.load(path, mmap_mode="r") for path in self._paths]
 
 
 @contextmanager
-def open_results(shape: tuple[int, int, int], scratch: Path | None, name: str) -> Iterator[tuple[Results, list[Path]]]:
-    """Room for one phase's results: ``scratch/<name>_<array>.npy``, or memory; an error leaves no file behind."""
-    paths = [scratch / f"{name}_{array}.npy" for array in _NAMES] if scratch else []
+def open_results(
+    shape: tuple[int, int, int], scratch: Path | None, name: str, arrays: tuple[str, ...] = TWO_BEST
+) -> Iterator[Results]:
+    """Room for one result: ``scratch/<name>_<array>.npy``, or memory; an error leaves no file behind."""
+    paths = [scratch / f"{name}_{array}.npy" for array in arrays] if scratch else []
     try:
         with ExitStack() as stack:
             files = [stack.enter_context(_npy(path, shape)) for path in paths]
-            yield Results(shape, files or None), paths
+            yield Results(shape, len(arrays), files, paths)
     except BaseException:
         for path in paths:
             path.unlink(missing_ok=True)

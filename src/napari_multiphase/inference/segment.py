@@ -1,13 +1,10 @@
-"""Segment a study: every phase by itself, then both fused on the venous grid."""
+"""Segment a study: every phase by itself and then both fused on the venous grid, or both phases at once."""
 
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +14,21 @@ from napari_multiphase.config import SegmentOptions
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.imaging.fusion import carry, fuse
-from napari_multiphase.imaging.resample import resample
+from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
-from napari_multiphase.inference.engine import Scan, Settings, predict
+from napari_multiphase.inference.engine import Settings
+from napari_multiphase.inference.inputs import aligned_words, make_scan, transform_of
 from napari_multiphase.inference.memory import PeakMemory
-from napari_multiphase.inference.plan import Prepared, prepare
+from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
+from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
+from napari_multiphase.inference.region import REGION
 from napari_multiphase.inference.report import make_report
+from napari_multiphase.inference.runs import PassTiles, run_method
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Segmentor
 from napari_multiphase.model import Model
-from napari_multiphase.study import PhasePrediction, PhaseTransform, Prediction, Study
+from napari_multiphase.study import PhasePrediction, Prediction, Study
 from napari_multiphase.volume import Grid, Phase
-
-FUSED_SHARE = 0.03
-"""Share of the progress that fusing and measuring take."""
 
 
 def segment(
@@ -45,7 +43,8 @@ def segment(
     """Labels and confidence of every phase, and the fused result on the venous grid (or the only phase's).
 
     Phases are related by ``study.transform``; without one they are taken to lie in one space, and a note says so. One
-    phase alone works: fused is that phase.
+    phase alone works, unless the model reads both at once: fused is that phase. A model that reads both at once gives
+    one result on the venous grid, which is the fused one too and is carried to the arterial grid.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def segment(
     UserError : the model does not fit the study, the device is not there, or memory does not suffice.
     Cancelled : between two tiles; nothing is left in `scratch`.
     """
-    options, cancel, clock, memory = options or SegmentOptions(), cancel or Cancel(), _Clock(), PeakMemory()
+    options, cancel, clock, memory = options or SegmentOptions(), cancel or Cancel(), Clock(), PeakMemory()
     on_event(Event("started", "planning", fraction=0.0))
     with clock("plan"):
         prepared = prepare(model, study, options)
@@ -78,6 +77,12 @@ def segment(
             for phase, result in _predict(study, model, segmentor, prepared, listen, cancel, scratch, clock):
                 phases[phase] = result
                 written.append(phase)
+            if prepared.plan.reads == "pair":
+                on_event(Event("progress", "carrying to the arterial grid", fraction=1 - FUSED_SHARE))
+                with clock("carry"):
+                    carried = carry_to_arterial(study, phases[Phase.VENOUS], cancel, scratch)
+                    phases = {Phase.ARTERIAL: carried, **phases}
+                    written.append(Phase.ARTERIAL)
             on_event(Event("progress", "fusing", fraction=1 - FUSED_SHARE))
             with clock("fuse"):
                 grid, labels, confidence = fuse_phases(study, phases, options.phase_weight, cancel)
@@ -100,36 +105,43 @@ def _predict(
     on_event: OnEvent,
     cancel: Cancel,
     scratch: Path | None,
-    clock: _Clock,
+    clock: Clock,
 ) -> Iterator[tuple[Phase, PhasePrediction]]:
-    """Each phase in turn. Settings that had to step down stay down for the next phase."""
-    settings = replace(prepared.settings, divisor=segmentor.divisor)
-    progress = _Progress(on_event, prepared.plan.tiles)
+    """Each result in turn. Settings that had to step down stay down for the next phase."""
+    settings, card = prepared.settings, model.card
+    progress = Progress(on_event, prepared.plan.tiles)
     for phase, phase_plan in prepared.plan.phases.items():
-        volume, grid = study.volumes[phase], phase_plan.grid
         with clock(f"resample {phase}"):
-            data = resample(volume.data, volume.grid, grid, order=1) if phase_plan.resampled else volume.data
-        card = model.card
-        scan = Scan(phase.value, data, grid, volume.grid, prepared.bodies[phase], card.window_hu, card.labels)
-        began = time.perf_counter()
+            scan = make_scan(study, phase, prepared, card, segmentor.traits)
+        cancel.check()
+        progress.begin_pass()
         with clock(f"segment {phase}"):
-            result, settings = predict(
-                partial(segmentor.logits, phase),
+            result, settings = run_method(
+                segmentor,
+                phase,
                 scan,
                 settings,
                 on_event=on_event,
-                on_tiles=partial(progress, phase, phase_plan.tiles),
+                on_tiles=_tell(progress, phase_plan),
                 cancel=cancel,
                 scratch=scratch,
             )
-        progress.phase_done(phase_plan.tiles)
-        _measure(phase_plan.tiles, prepared.settings, model, time.perf_counter() - began)
+        _measure(progress, scan.name, settings, model)
         yield phase, result
 
 
-def _measure(tiles: int, settings: Settings, model: Model, seconds: float) -> None:
-    voxels = tiles * int(np.prod(settings.tile))
-    if voxels:
+def _tell(progress: Progress, planned: PhasePlan) -> PassTiles:
+    def tell(name: str, done: int, of: int) -> None:
+        progress.tile(planned.region_tiles if name == REGION else planned.tiles, name, done, of)
+
+    return tell
+
+
+def _measure(progress: Progress, name: str, settings: Settings, model: Model) -> None:
+    """Let the next plan know how fast this one was."""
+    if name in progress.ran:
+        tiles, seconds = progress.ran[name]
+        voxels = tiles * int(np.prod(settings.tile))
         remember_speed(settings.device, settings.precision, model.card.name, voxels / max(seconds, 1e-3))
 
 
@@ -138,16 +150,16 @@ def fuse_phases(
 ) -> tuple[Grid, NDArray[np.uint8], NDArray[np.uint8]]:
     """Fused labels and confidence, with their grid: the venous one, or that of the only phase.
 
-    `phase_weight` 0 is the venous result itself and one phase alone is that phase, confidence included; else see
-    `imaging.fusion`. Runs no network.
+    `phase_weight` 0 is the venous result itself and one phase alone is that phase, confidence included, as is the one
+    result of a model that read both; else see `imaging.fusion`. Runs no network.
     """
     cancel = cancel or Cancel()
     home = Phase.VENOUS if Phase.VENOUS in phases else next(iter(phases))
     grid, alone = study.volumes[home].grid, phases[home]
-    if len(phases) == 1 or phase_weight == 0.0:
+    other = phases[home.other].two_best if home.other in phases else None
+    if other is None or alone.two_best is None or phase_weight == 0.0:
         return grid, np.array(alone.labels), np.array(alone.confidence)
-    other = phases[home.other].two_best
-    matrix = (study.transform or PhaseTransform.identity()).venous_to_arterial_mm
+    matrix = transform_of(study).venous_to_arterial_mm
     labels, confidence = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.uint8)
     step = max(1, 4_000_000 // (grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], step):
@@ -165,10 +177,13 @@ def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction]) 
         only = study.phases[0]
         yield f"the {only.other} scan is missing: the fused result is the {only} one"
     if len(phases) == 2:
-        if study.transform is None or study.transform.method == "identity":
-            yield "the phases were not registered: they are taken to lie in one space"
+        one_map = any(phase.two_best is None for phase in phases.values())
+        words = aligned_words(study)
+        if one_map:
+            yield f"the model reads both phases at once; {words}"
+            yield "its one result lies on the venous grid and was carried to the arterial one"
         else:
-            yield f"the phases were aligned by a {study.transform.method} transform: organs that deform do not match"
+            yield words.replace("aligned by", "the phases were aligned by", 1)
     if model.card.phantoms_only:
         yield "this model was trained on phantoms only: check every result"
 
@@ -193,37 +208,3 @@ def _in_words() -> Iterator[None]:
         raise UserError(
             f"intermediate results cannot be written: {error.strerror or error}; free disk space"
         ) from error
-
-
-class _Clock:
-    """Seconds by stage: ``with clock("fuse"): ...``."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - began, 3)
-
-
-class _Progress:
-    """Turns finished tiles into events: what, how far, how long."""
-
-    def __init__(self, on_event: OnEvent, tiles: int) -> None:
-        self._on_event, self._tiles = on_event, max(1, tiles)
-        self._before = 0
-        self._began = time.perf_counter()
-
-    def __call__(self, phase: Phase, planned: int, done: int, of: int) -> None:
-        """`done` of the `of` tiles of `phase`, for which `planned` were planned (a step down makes more of them)."""
-        share = min(1.0, (self._before + planned * done / of) / self._tiles)
-        elapsed = time.perf_counter() - self._began
-        remaining = elapsed * (1 - share) / share if share else None
-        fraction = share * (1 - FUSED_SHARE)
-        self._on_event(Event("progress", f"{phase}, tile {done} of {of}", fraction, remaining))
-
-    def phase_done(self, tiles: int) -> None:
-        """The next phase starts."""
-        self._before += tiles

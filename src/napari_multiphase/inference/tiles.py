@@ -31,23 +31,24 @@ def tile_starts(size: int, tile: int, overlap: float) -> list[int]:
     return [min(i * step, size - tile) for i in range(count)]
 
 
-def fit_tile(tile: Shape, size: Shape, divisor: int) -> Shape:
+def fit_tile(tile: Shape, size: Shape, divisor: Shape) -> Shape:
     """`tile` rounded down to multiples of `divisor`, and no larger than it takes to cover `size`."""
-    d, h, w = (
-        min(max(divisor, t // divisor * divisor), ceil(n / divisor) * divisor) for t, n in zip(tile, size, strict=True)
-    )
-    if d == h == w == divisor:  # a network's coarsest level would be one voxel, which has no variance to normalise by
-        d, h, w = 2 * d, 2 * h, 2 * w
+    fitted = [min(max(s, t // s * s), ceil(n / s) * s) for t, n, s in zip(tile, size, divisor, strict=True)]
+    reduced = [axis for axis in range(3) if divisor[axis] > 1]
+    # Else a network's coarsest level would be one voxel, which has no variance to normalise by.
+    if all(fitted[axis] == divisor[axis] for axis in reduced):
+        fitted = [2 * n if axis in reduced else n for axis, n in enumerate(fitted)]
+    d, h, w = fitted
     return d, h, w
 
 
-def gaussian_weight(tile: Shape) -> NDArray[np.float32]:
+def gaussian_weight(tile: Shape, flat: bool = False) -> NDArray[np.float32]:
     """(d, h, w) float32 in (0, 1]: a Gaussian with sigma = tile / 8 around the centre, at least 1/1000.
 
-    The same formula as MONAI's ``compute_importance_map`` in mode "gaussian".
+    The same formula as MONAI's ``compute_importance_map`` in mode "gaussian". With `flat`, every slice weighs the same.
     """
     weight = np.ones(tile, np.float32)
-    for axis, n in enumerate(tile):
+    for axis, n in list(enumerate(tile))[flat:]:
         at = np.arange(n) - (n - 1) / 2
         bell = np.exp(-(at**2) / (2 * (SIGMA_SCALE * n) ** 2)).astype(np.float32)
         weight *= bell.reshape([-1 if a == axis else 1 for a in range(3)])
@@ -78,15 +79,19 @@ class Tiles:
         return sum(len(places) for _, places in self.rows)
 
 
-def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
-    """The tiles of `grid` that `body` needs, and the box that the body fills.
+def body_tiles(
+    grid: Grid, body: Body, tile: Shape, overlap: float, *, flat: bool = False, shell_mm: float = SHELL_MM
+) -> Tiles:
+    """The tiles of `grid` that `body` needs, and the box that the body fills; with `flat` they do not overlap in z.
 
-    A tile is needed where it reaches deeper than `SHELL_MM` below the skin, or holds a body voxel that no other needed
+    A tile is needed where it reaches deeper than `shell_mm` below the skin, or holds a body voxel that no other needed
     tile covers. Tiles at a body's corners mostly hold air, their strip of skin lying in the overlap with a neighbour;
-    they are left out, those with the least of the body first. Deeper in, every tile of a full run is run.
+    they are left out, those with the least of the body first. Deeper in, every tile of a full run is run. With
+    `shell_mm` 0 every tile that meets the body is.
     """
     index = [body.indices(grid, axis) for axis in range(3)]
-    starts = [tile_starts(n, t, overlap) for n, t in zip(grid.shape, tile, strict=True)]
+    overlaps = (0.0 if flat else overlap, overlap, overlap)
+    starts = [tile_starts(n, t, o) for n, t, o in zip(grid.shape, tile, overlaps, strict=True)]
     # Wide enough for a finer grid to interpolate at every voxel that its own, finer, body mask holds.
     reach = [ceil(body.spacing_mm[axis] / grid.spacing_mm[axis] / 2) + 1 for axis in (1, 2)]
     box = (
@@ -94,18 +99,22 @@ def body_tiles(grid: Grid, body: Body, tile: Shape, overlap: float) -> Tiles:
         _extent(body.coarse.max(axis=(0, 1)), index[2], reach[1]),
     )
     places = [(z0, y0, x0) for z0 in starts[0] for y0 in starts[1] for x0 in starts[2]]
-    needed = _needed(places, tile, index, body)
+    needed = _needed(places, tile, index, body, shell_mm)
     rows = tuple((z0, tuple((y, x) for z, y, x in places if z == z0 and (z, y, x) in needed)) for z0 in starts[0])
     return Tiles(grid.shape, tile, rows, box, len(places))
 
 
-def _needed(places: list[Shape], tile: Shape, index: list[NDArray[np.intp]], whole: Body) -> set[Shape]:
+def _needed(
+    places: list[Shape], tile: Shape, index: list[NDArray[np.intp]], whole: Body, shell_mm: float
+) -> set[Shape]:
     body = whole.coarse
-    deep = edt.edt(body, anisotropy=whole.spacing_mm, black_border=False) > SHELL_MM + MARGIN_MM
     touched = {p: tuple(_touched(i, s, t) for i, s, t in zip(index, p, tile, strict=True)) for p in places}
-    filled = {p: tuple(_filled(i, s, t) for i, s, t in zip(index, p, tile, strict=True)) for p in places}
     held = {p: int(body[touched[p]].sum()) for p in places}
     needed = {p for p in places if held[p]}
+    if shell_mm == 0:
+        return needed
+    deep = edt.edt(body, anisotropy=whole.spacing_mm, black_border=False) > shell_mm + MARGIN_MM
+    filled = {p: tuple(_filled(i, s, t) for i, s, t in zip(index, p, tile, strict=True)) for p in places}
     covers = np.zeros(body.shape, np.int16)  # by how many needed tiles
     for place in needed:
         covers[filled[place]] += 1
