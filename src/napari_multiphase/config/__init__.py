@@ -6,6 +6,7 @@ method holds its settings and its presets; ``methods.METHODS`` binds the same na
 
 from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
+from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import DeepLabConfig, ResidualUNet3DConfig, UNet3DConfig
 from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
@@ -21,6 +22,7 @@ __all__ = [
     "DatasetConfig",
     "DeepLabConfig",
     "Device",
+    "HpnConfig",
     "OptimiserConfig",
     "PannConfig",
     "PartlyLabelled",

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_multiphase.config import pann, pcn, urim
+from napari_multiphase.config import hpn, pann, pcn, urim
 from napari_multiphase.config.base import Settings
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
 
-METHOD_CONFIGS: dict[str, type[Settings]] = {"pcn": pcn.PcnConfig, "pann": pann.PannConfig, "urim": urim.UrimConfig}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {"pcn": pcn.PRESETS, "pann": pann.PRESETS, "urim": urim.PRESETS}
+METHOD_CONFIGS: dict[str, type[Settings]] = {
+    "pcn": pcn.PcnConfig,
+    "hpn": hpn.HpnConfig,
+    "pann": pann.PannConfig,
+    "urim": urim.UrimConfig,
+}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "pcn": pcn.PRESETS,
+    "hpn": hpn.PRESETS,
+    "pann": pann.PRESETS,
+    "urim": urim.PRESETS,
+}
 
 
 def method_config(method: str, values: dict[str, Any]) -> Any:

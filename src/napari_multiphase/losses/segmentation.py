@@ -10,6 +10,24 @@ from napari_multiphase.labels import UNKNOWN
 from napari_multiphase.losses.reduce import global_sum
 
 
+def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy over the whole batch's voxels, those with target 254 or 255 (unknown, ignore) left out.
+
+    logits (B, K, ...), target (B, ...) channel indices -> a scalar; float32 also under mixed precision.
+    """
+    known = target < UNKNOWN
+    return _mean_nll(_log_softmax(logits), torch.where(known, target, 0), known)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, dim=1)
+
+
+def _mean_nll(log_p: Tensor, channel: Tensor, known: Tensor) -> Tensor:
+    nll = F.nll_loss(log_p, channel, reduction="none") * known
+    return global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
+
+
 class DiceCrossEntropyLoss(nn.Module):
     """Voxel-mean cross-entropy plus one minus the mean soft Dice over the foreground classes present in the target.
 
@@ -22,12 +40,11 @@ class DiceCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Named terms: ``{"cross_entropy": ..., "dice": ...}``, to be summed by the caller."""
-        log_p = F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, dim=1)
+        log_p = _log_softmax(logits)
         known = target < UNKNOWN
         channel = torch.where(known, target, 0)
-        nll = F.nll_loss(log_p, channel, reduction="none") * known
-        cross_entropy = global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
-        return {"cross_entropy": cross_entropy, "dice": 1 - self._mean_dice(log_p.exp(), channel, known)}
+        dice = 1 - self._mean_dice(log_p.exp(), channel, known)
+        return {"cross_entropy": _mean_nll(log_p, channel, known), "dice": dice}
 
     def _mean_dice(self, p: Tensor, channel: Tensor, known: Tensor) -> Tensor:
         p = p if bool(known.all()) else p * known[:, None]

@@ -1,10 +1,10 @@
 """The methods, one explicit table."""
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.methods import pann, pcn, urim
+from napari_multiphase.methods import hpn, pann, pcn, urim
 from napari_multiphase.methods.base import Method
 
-METHODS: dict[str, Method] = {"pcn": pcn.METHOD, "pann": pann.METHOD, "urim": urim.METHOD}
+METHODS: dict[str, Method] = {"pcn": pcn.METHOD, "hpn": hpn.METHOD, "pann": pann.METHOD, "urim": urim.METHOD}
 
 
 def method(name: str) -> Method:
