@@ -1,4 +1,4 @@
-"""What a method's networks take per voxel of a tile, found by running them once, without weights, over a very small one."""
+"""What a method's networks take per voxel of a tile, found by running them, without weights, over a very small one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from napari_multiphase.config import Traits, method_config
 from napari_multiphase.inference.tiles import Shape, fit_tile
 from napari_multiphase.methods import method
-from napari_multiphase.methods.base import Segmentor
+from napari_multiphase.methods.base import Segmentor, zeros
 from napari_multiphase.model import ModelCard
 from napari_multiphase.volume import Phase
 
@@ -61,7 +61,7 @@ def _costs(name: str, config: str, classes: int) -> tuple[Cost, Cost]:
     chosen, settings = method(name), method_config(name, json.loads(config))
     with torch.device("meta"):
         nets = chosen.nets(settings, classes)
-    segmentor = chosen.segmentor(settings, nets.to_empty(device="cpu").eval().requires_grad_(False))
+    segmentor = chosen.segmentor(settings, zeros(nets).eval().requires_grad_(False))
     traits = segmentor.traits
     tile = fit_tile((2, 1, 1), (10**6, 10**6, 10**6), traits.divisor)
     own = [_measured(segmentor, tile, channels_of(traits), member) for member in range(traits.members)]

@@ -50,8 +50,8 @@ class Networks:
 class Settings:
     """How networks are run: what a plan decides.
 
-    `divisor`: (z, y, x), each side of a tile is a multiple of it. `flat`: the slices of a tile do not see each other, so
-    that neither overlap nor weights are needed along z.
+    `divisor`: (z, y, x), each side of a tile is a multiple of it. `flat`: the slices of a tile do not see each other,
+    so that neither overlap nor weights are needed along z.
     """
 
     device: torch.device

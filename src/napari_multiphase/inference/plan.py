@@ -24,7 +24,7 @@ from napari_multiphase.inference.device import (
 from napari_multiphase.inference.emit import CHUNK_FLOATS
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.grids import network_grid
-from napari_multiphase.inference.tiles import Shape, Tiles, body_tiles, fit_tile
+from napari_multiphase.inference.tiles import Shape, Tiles, fit_tile
 from napari_multiphase.model import Model, ModelCard
 from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase

@@ -29,7 +29,7 @@ def run_method(
     cancel: Cancel,
     scratch: Path | None,
 ) -> tuple[PhasePrediction, Settings]:
-    """What `segmentor` says about `scan`, on ``scan.grid``, and the settings that worked; raises as `engine.predict`."""
+    """What `segmentor` says about `scan`, on ``scan.grid``, and the settings that worked; raises as `predict`."""
     traits = segmentor.traits
     if traits.region:
         tell = partial(on_tiles, REGION)

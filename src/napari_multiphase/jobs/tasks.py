@@ -171,8 +171,8 @@ def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: f
         raise UserError("only one phase was segmented, so there is nothing to fuse: open the other phase as well")
     if prediction.one_map:
         raise UserError(
-            f"the model '{prediction.model_name}' reads both phases at once and gives one result, so there is nothing to "
-            "fuse: choose a model that segments each phase to weigh one against the other"
+            f"the model '{prediction.model_name}' reads both phases at once and gives one result: there is nothing to "
+            "fuse; choose a model that segments each phase to weigh one against the other"
         )
     context.on_event(Event("progress", "fusing", 0.0))
     _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
