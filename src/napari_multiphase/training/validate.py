@@ -48,7 +48,6 @@ def validate(
                 {phase: scan.hu for phase, scan in scans.items()},
                 case.spacing_mm,
                 run.window_hu,
-                run.labels,
                 run.patch_vox,
                 run.overlap,
                 processes.device,
