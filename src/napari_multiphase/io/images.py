@@ -35,14 +35,16 @@ def format_of(path: Path) -> str | None:
     return next((SUFFIXES[end] for end in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(end)), None)
 
 
-def read_image(path: Path) -> Volume:
+def read_image(path: Path, channel: int | None = None) -> Volume:
     """A scan: (D, H, W) int16 HU where nothing is lost, float32 otherwise, on its canonical grid.
+
+    With `channel`, that one of a 4-D NIfTI file.
 
     Raises
     ------
     UserError : for everything that is not one readable 3-D scan, in one sentence.
     """
-    path, kind, stored = _read(Path(path))
+    path, kind, stored = _read(Path(path), channel)
     data = to_hu(stored.data, stored.slope, stored.intercept, path.name)
     return _volume(path, kind, stored, data, order=1, background=AIR_HU)
 
@@ -59,7 +61,7 @@ def read_labels(path: Path) -> Volume:
     return _volume(path, kind, stored, data, order=0, background=0)
 
 
-def _read(path: Path) -> tuple[Path, str, Stored]:
+def _read(path: Path, channel: int | None = None) -> tuple[Path, str, Stored]:
     kind = format_of(path)
     if not path.exists():
         raise UserError(f"{path}: there is no such file; check the name")
@@ -68,7 +70,7 @@ def _read(path: Path) -> tuple[Path, str, Stored]:
             f"{path.name}: is not an image that is read here; choose {', '.join(SUFFIXES)} or a DICOM folder"
         )
     try:
-        return path, kind, read_nifti(path) if kind == "nifti" else read_itk(path)
+        return path, kind, read_nifti(path, channel) if kind == "nifti" else read_itk(path)
     except PermissionError as error:
         raise UserError(f"{path}: you may not read this file; change its permissions") from error
     except MemoryError as error:

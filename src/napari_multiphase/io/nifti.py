@@ -44,8 +44,8 @@ class Stored:
     notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: Path) -> Stored:
-    """The image of one NIfTI file.
+def read_nifti(path: Path, channel: int | None = None) -> Stored:
+    """The image of one NIfTI file; with `channel` that one of a 4-D file.
 
     Raises
     ------
@@ -55,8 +55,8 @@ def read_nifti(path: Path) -> Stored:
     try:
         with _opened(path) as stream:
             header = _read_header(stream, name)
-            shape, dtype = _check_header(header, path)
-            data = _read_data(stream, header, shape, dtype, name)
+            shape, dtype = _check_header(header, path, channel)
+            data = _read_data(stream, header, shape, dtype, name, channel or 0)
     except _GZIP_ERRORS as error:
         raise UserError(f"{name}: its gzip data are truncated or corrupt; copy or download the file again") from error
     slope, intercept = _scaling(header)
@@ -64,6 +64,17 @@ def read_nifti(path: Path) -> Stored:
     check_affine(affine, shape, name)
     codes = {"sform_code": int(header["sform_code"]), "qform_code": int(header["qform_code"])}
     return Stored(data, affine, slope, intercept, codes, notes)
+
+
+def count_channels(path: Path) -> int:
+    """How many 3-D images lie one after another in a NIfTI file; a UserError where it is none."""
+    try:
+        with _opened(path) as stream:
+            header = _read_header(stream, path.name)
+    except (OSError, *_GZIP_ERRORS) as error:
+        raise UserError(f"{path}: cannot be read as NIfTI; copy or download the file again") from error
+    count = int(header["dim"][0])
+    return int(np.prod([max(1, int(n)) for n in header["dim"][4 : count + 1]]))
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -94,11 +105,13 @@ def _read_header(stream: IO[bytes], name: str) -> Any:
     return header
 
 
-def _check_header(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _check_header(header: Any, path: Path, channel: int | None) -> tuple[tuple[int, ...], np.dtype[Any]]:
     name = path.name
     count = int(header["dim"][0])
     full = [int(n) for n in header["dim"][1 : count + 1]] if 1 <= count <= 7 else []
-    shape = full[:3] + [n for n in full[3:] if n != 1]
+    shape, channels = full[:3] + [n for n in full[3:] if n != 1], 1
+    if channel is not None and len(shape) == 4 and channel < shape[3]:
+        shape, channels = shape[:3], shape[3]
     if len(shape) != 3 or min(shape) < 1 or sum(n > 1 for n in shape) < 3:
         words = " x ".join(map(str, full)) or "no"
         raise UserError(f"{name}: holds {words} values, not one 3-D scan; choose a file with a single 3-D image")
@@ -107,7 +120,7 @@ def _check_header(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype[An
     except (HeaderDataError, KeyError) as error:
         raise UserError(f"{name}: stores its voxels in a type that is not known; export the scan again") from error
     check_dtype(dtype, name)
-    voxels = int(np.prod(shape, dtype=object))
+    voxels = int(np.prod(shape, dtype=object)) * channels
     at_hand = path.stat().st_size * (_DEFLATE_MAX if _is_gzip(path) else 1)
     if voxels > MAX_VOXELS or voxels * dtype.itemsize > at_hand:
         words = " x ".join(map(str, shape))
@@ -115,11 +128,13 @@ def _check_header(header: Any, path: Path) -> tuple[tuple[int, ...], np.dtype[An
     return tuple(shape), dtype
 
 
-def _read_data(stream: IO[bytes], header: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+def _read_data(
+    stream: IO[bytes], header: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, channel: int
+) -> NDArray[Any]:
     offset = int(header["vox_offset"])
     if not int(header["sizeof_hdr"]) <= offset <= 1 << 26:
         raise UserError(f"{name}: its NIfTI header is damaged (voxels at byte {offset}); export the scan again")
-    stream.seek(offset)
+    stream.seek(offset + channel * int(np.prod(shape)) * dtype.itemsize)  # the fourth axis varies slowest
     data = np.empty(int(np.prod(shape)), dtype)
     view, filled = data.view(np.uint8).data, 0
     while filled < len(view):

@@ -58,6 +58,35 @@ def read_transform(folder: Path) -> PhaseTransform:
     return transform
 
 
+def read_itk_matrix(path: Path) -> NDArray[np.float64]:
+    """4 x 4 of a linear ITK transform in a file (.h5, .tfm, .txt, .mat), point -> point in LPS mm.
+
+    Raises
+    ------
+    UserError : there is no such file, it is no transform, or it is not linear.
+    """
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        why = "it is damaged or of another kind" if path.exists() else "there is no such file"
+        raise UserError(f"{path} cannot be read as an ITK transform: {why}; name a .h5 or .tfm file") from error
+    if not transform.IsLinear():
+        raise UserError(f"{path} holds a deformation; training takes rigid or affine transforms, export one of these")
+    return matrix_of(transform)
+
+
+def matrix_of(transform: sitk.Transform) -> NDArray[np.float64]:
+    """4 x 4 of any linear ITK transform, from where it puts four points."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix = np.eye(4)
+    for axis in range(3):
+        unit = [0.0, 0.0, 0.0]
+        unit[axis] = 1.0
+        matrix[:3, axis] = np.array(transform.TransformPoint(unit)) - origin
+    matrix[:3, 3] = origin
+    return matrix
+
+
 def is_rigid(matrix: NDArray[np.float64], tolerance: float = 1e-4) -> bool:
     """Whether a 4 x 4 only turns and shifts."""
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():

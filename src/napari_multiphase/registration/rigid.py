@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
+from napari_multiphase.registration.files import matrix_of
 from napari_multiphase.registration.quality import Figures, compare, measure
 from napari_multiphase.registration.thumb import Thumb
 from napari_multiphase.study import PhaseTransform
@@ -156,18 +157,6 @@ def _search(
     except RuntimeError:
         found = start
     return matrix_of(found)
-
-
-def matrix_of(transform: sitk.Transform) -> NDArray[np.float64]:
-    """4 x 4 of any linear ITK transform, from where it puts four points."""
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    matrix = np.eye(4)
-    for axis in range(3):
-        unit = [0.0, 0.0, 0.0]
-        unit[axis] = 1.0
-        matrix[:3, axis] = np.array(transform.TransformPoint(unit)) - origin
-    matrix[:3, 3] = origin
-    return matrix
 
 
 def _judge(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> PhaseTransform:

@@ -27,12 +27,14 @@ from napari_multiphase.imaging.resample import resample
 from napari_multiphase.imaging.windows import normalise
 from napari_multiphase.inference.grids import network_grid
 from napari_multiphase.io.atomic import atomic_new_folder, atomic_path
+from napari_multiphase.io.datasets import read_dataset
 from napari_multiphase.labels import IGNORE, UNKNOWN
 from napari_multiphase.registration.rigid import register_rigid
 from napari_multiphase.studies.workspace import data_folder
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.phantoms import phantom_sources
-from napari_multiphase.training.sources import CaseSource, RawCase, annotated_channels, channel_table
+from napari_multiphase.training.preflight import Problem, check_case, refuse
+from napari_multiphase.training.sources import CaseSource, DatasetSource, RawCase, annotated_channels, channel_table
 from napari_multiphase.volume import Grid, Phase
 
 CACHE_VERSION = 1
@@ -49,8 +51,9 @@ def default_cache() -> Path:
 
 def case_sources(run: RunConfig) -> list[CaseSource]:
     """The run's cases, not read yet; a UserError where the data cannot be found or understood."""
-    assert isinstance(run.data, PhantomConfig)
-    return list(phantom_sources(run, run.data))
+    if isinstance(run.data, PhantomConfig):
+        return list(phantom_sources(run, run.data))
+    return [DatasetSource(case) for case in read_dataset(run.data)]
 
 
 def prepare_cases(
@@ -66,16 +69,18 @@ def prepare_cases(
 
     Raises
     ------
-    UserError : the data cannot be read; bad cases are named, all of them at once.
+    UserError : the data set cannot be read; or some cases are bad: all of them are named, and nothing is trained.
     Cancelled : between two cases; what is done stays in the cache.
     """
     cache, pair = cache or default_cache(), traits.reads == "pair"
     jobs = [_Job(run, source, pair, cache) for source in case_sources(run)]
-    missing = [job for job in jobs if not job.is_there()]
-    for done, (job, warning) in enumerate(_made(missing, processes, cancel), start=1):
-        if warning:
-            on_event(Event("warning", f"{job.source.id}: {warning}"))
+    missing, problems = [job for job in jobs if not job.is_there()], []
+    for done, found in enumerate(_made(missing, processes, cancel), start=1):
+        problems += found
+        for problem in found:
+            on_event(Event("warning", str(problem)))
         on_event(Event("progress", f"preparing cases, {done} of {len(missing)}", done / len(missing)))
+    refuse(problems)
     return [job.load() for job in jobs]
 
 
@@ -126,28 +131,31 @@ class _Job:
         return TrainingCase(self.source.id, self.source.patient, scans, pair, known, self.run.spacing_mm, folder.name)
 
 
-def _made(jobs: Sequence[_Job], processes: int, cancel: Cancel) -> Iterator[tuple[_Job, str]]:
-    """Each job as it is finished, with a warning or an empty text."""
+def _made(jobs: Sequence[_Job], processes: int, cancel: Cancel) -> Iterator[list[Problem]]:
+    """What is wrong with each case, as they are finished."""
     if processes == 1 or len(jobs) < 2:
         for job in jobs:
             cancel.check()
-            yield job, _make(job)
+            yield _make(job)
         return
     with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_make, job): job for job in jobs}
+        waiting = {pool.submit(_make, job) for job in jobs}
         try:
             while waiting:
-                done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 cancel.check()
                 for task in done:
-                    yield waiting.pop(task), task.result()
+                    yield task.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _make(job: _Job) -> str:
-    """Write one case; returns a warning or an empty text."""
-    run, raw, warning = job.run, job.source.read(), ""
+def _make(job: _Job) -> list[Problem]:
+    """Read, check and write one case; a bad one is not written."""
+    run, source = job.run, job.source
+    problems, raw = check_case(run, source)
+    if raw is None or any(problem.level == "bad" for problem in problems):
+        return problems
     table = channel_table(run.labels, job.source.annotated)
     with atomic_new_folder(job.folder) as part:
         arrays = {}
@@ -157,9 +165,10 @@ def _make(job: _Job) -> str:
             arrays[phase.value] = _save(part, phase.value, hu, _channels(raw, phase, grid, table), run)
         if job.pair and len(raw.volumes) == len(Phase):
             matrix, warning = _transform(job, raw)
+            problems += [Problem(source.id, warning, "warning")] if warning else []
             arrays["carried"] = _save(part, "carried", *_carried(raw, matrix, table, run), run)
         (part / _META).write_text(json.dumps({"case": job.source.id, "arrays": arrays}), encoding="utf-8")
-    return warning
+    return problems
 
 
 def _int16(hu: NDArray[Any]) -> NDArray[np.int16]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.io.datasets import DatasetCase
+from napari_multiphase.io.images import read_image, read_labels
 from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, UNKNOWN
+from napari_multiphase.registration.files import read_itk_matrix
 from napari_multiphase.volume import Phase, Volume
 
 
@@ -81,3 +85,76 @@ def annotated_channels(labels: tuple[int, ...], annotated: frozenset[int]) -> ND
     known = np.array([label in annotated for label in labels])
     known[0] = known[1:].all()
     return known
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """A case of a data set on disk."""
+
+    case: DatasetCase
+
+    @property
+    def id(self) -> str:
+        """As the data set names it."""
+        return self.case.id
+
+    @property
+    def patient(self) -> str:
+        """As the data set names it."""
+        return self.case.patient
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Arterial first."""
+        return tuple(phase for phase in Phase if phase in self.case.scans)
+
+    @property
+    def annotated(self) -> frozenset[int]:
+        """As the data set says."""
+        return self.case.annotated
+
+    def fingerprint(self) -> Any:
+        """Every file with its size and time of change, and the meaning of the label values."""
+        case = self.case
+        files = {
+            phase.value: [_stamp(case.scans[phase].image), _stamp(case.scans[phase].labels), case.scans[phase].channel]
+            for phase in self.phases
+        }
+        transform = _stamp(case.transform) if isinstance(case.transform, Path) else case.transform
+        return {"files": files, "values": sorted(case.values.items()), "transform": transform}
+
+    def read(self) -> RawCase:
+        """Every file, labels in ids of the label table."""
+        volumes, labels, foreign = {}, {}, {}
+        for phase in self.phases:
+            files = self.case.scans[phase]
+            volumes[phase] = read_image(files.image, files.channel)
+            if files.labels is not None:
+                labels[phase], foreign[phase] = _in_table(read_labels(files.labels), self.case.values)
+        return RawCase(volumes, labels, foreign, self._matrix())
+
+    def _matrix(self) -> NDArray[np.float64] | None:
+        if self.case.transform is None:
+            return None
+        return np.eye(4) if self.case.transform == "identity" else read_itk_matrix(Path(self.case.transform))
+
+
+def _stamp(path: Path | None) -> list[str | int] | None:
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path), -1, -1]  # reading it will say so
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
+
+
+def _in_table(labels: Volume, values: Mapping[int, int]) -> tuple[Volume, tuple[int, ...]]:
+    """Labels as ids of the label table, and the values that stand for nothing (255 then)."""
+    table = np.full(int(labels.data.max(initial=0)) + 1, IGNORE, np.uint8)
+    for value, meant in values.items():
+        if value < len(table):
+            table[value] = meant
+    present = np.flatnonzero(np.bincount(labels.data.ravel(), minlength=len(table)))
+    foreign = tuple(int(value) for value in present if int(value) not in values)
+    return labels.with_data(table[labels.data]), foreign

@@ -23,6 +23,12 @@ class Split:
     validation: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    def words(self) -> str:
+        """For a person: a line per side, then the notes."""
+        sides = (("to learn from", self.train), ("held out", self.validation))
+        lines = [f"{name} ({len(ids)}): {', '.join(ids) or 'none'}" for name, ids in sides]
+        return "\n".join([*lines, *self.notes])
+
 
 def folds(count: int, k: int) -> list[range]:
     """`count` things in `k` contiguous folds whose sizes differ by at most one, the last folds being the larger."""
@@ -35,22 +41,30 @@ def folds(count: int, k: int) -> list[range]:
 def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig) -> Split:
     """The split of `cases` by patient, in the order in which the patients first appear.
 
-    Cases annotated in full and in part are folded apart, so that both sides have their share of each.
+    Cases annotated in full and in part are folded apart, so that both sides have their share of each. Where the
+    fold is empty the last patient is held out, and a note says so; with a single patient nobody is, and a note says so.
     """
+    if not cases:
+        raise UserError("there is no case to learn from; name a data set that has some")
+    everybody = list(dict.fromkeys(c.patient for c in cases))
     held: set[str] = set()
     notes = []
     for complete in (True, False):
-        patients = list(dict.fromkeys(c.patient for c in cases if c.complete is complete and c.patient not in held))
-        fold = folds(len(patients), validation.folds)[validation.fold] if patients else range(0)
-        held |= {patients[i] for i in fold}
-    if not held:
-        patients = list(dict.fromkeys(c.patient for c in cases if c.complete)) or [c.patient for c in cases]
-        if len({c.patient for c in cases}) > 1:
-            held = {patients[-1]}
-            fold = f"fold {validation.fold} of {validation.folds}"
-            notes.append(f"{fold} is empty: patient {patients[-1]} is held out instead")
-        else:
-            notes.append("there is one patient only: nothing is held out, so no figure speaks of new cases")
+        patients = [p for p in everybody if any(c.patient == p and c.complete is complete for c in cases)]
+        patients = [p for p in patients if complete or p not in held]
+        held |= {patients[i] for i in folds(len(patients), validation.folds)[validation.fold]}
+    if len(everybody) == 1:
+        held = set()
+        notes.append("there is one patient only: nothing is held out, so no figure speaks of new cases")
+    elif not held:
+        held = {next((c.patient for c in reversed(cases) if c.complete), everybody[-1])}
+        where = f"fold {validation.fold} of {validation.folds}"
+        notes.append(f"{where} is empty: patient {next(iter(held))} is held out instead")
+    elif len(held) == len(everybody):
+        held.remove(everybody[0])
+        notes.append(f"the fold holds out every patient: patient {everybody[0]} is learned from")
+    if held and not any(c.complete for c in cases if c.patient in held):
+        notes.append("no held-out case is annotated in full: figures speak of the structures that are")
     train = tuple(c.id for c in cases if c.patient not in held)
     out = tuple(c.id for c in cases if c.patient in held)
     return Split(train, out, tuple(notes))
