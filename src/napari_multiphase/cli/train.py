@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_multiphase.cli.console import check_folder, say, verb
-from napari_multiphase.events import Event
+from napari_multiphase.cli.console import INTERRUPTED, check_folder, say, verb
+from napari_multiphase.cli.watch import watch
+from napari_multiphase.errors import Cancelled, UserError
+from napari_multiphase.events import Cancel, OnEvent
+
+if TYPE_CHECKING:
+    from napari_multiphase.config import RunConfig
+    from napari_multiphase.model import Model
+
+Work = Callable[..., "Model"]
 
 
 @verb
 def train(
-    run: Annotated[Path, typer.Argument(help="Configuration of the run, a YAML file.")],
-    out: Annotated[Path, typer.Option("--out", help="Run folder; phantoms already made there are used again.")],
-    processes: Annotated[int, typer.Option(min=1, help="Processes that make phantoms at the same time.")] = 2,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN.YAML]", help="Configuration of the run, a YAML file.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/NAME without.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN_DIR", help="Go on with a run that was stopped.")
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune: start from this model (name or folder).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's seed.")] = None,
+    name: Annotated[str | None, typer.Option(help="Instead of the configuration's name.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that prepare cases at the same time.")] = 2,
 ) -> None:
-    """Train a model from a configuration; the model ends in RUN_DIR/model."""
-    from napari_multiphase.training.train import read_run
-    from napari_multiphase.training.train import train as run_training
+    """Train a model from a configuration, or go on with a run; the model ends in RUN_DIR/model.
 
-    config = read_run(run)
-    check_folder(out)
-    model = run_training(config, out, processes=processes, on_event=_print)
-    say(f"model '{model.card.name}' is in {model.folder}")
+    Ctrl+C stops after the current step and saves. Several GPUs: accelerate launch -m napari_multiphase train RUN.YAML
+    """
+    changes = {"start_from": _absolute(start_from), "seed": seed, "name": name}
+    given = {key: value for key, value in changes.items() if value is not None}
+    if resume is not None:
+        if run is not None or out is not None or given:
+            raise UserError("--resume goes on with a run as it was begun: give it alone")
+        folder, work = resume, _resumed(resume)
+    else:
+        if run is None:
+            raise UserError("give the configuration of a run (RUN.YAML), or --resume and the folder of a run")
+        config = _read(run, given)
+        folder = out or Path("runs") / _file_name(config.name)
+        work = _begun(config, folder)
+    model = _watched(work, processes)
+    if _speaks():
+        say(f"model '{model.card.name}' is in {model.folder}; the run is explained in {folder / 'report.html'}")
+        say(f"to give it a place of its own: multiphase export {folder} MODEL_DIR")
 
 
 @verb
@@ -37,12 +73,96 @@ def export(
 
     from napari_multiphase.io.models import read_model, write_model
 
+    _check_target(model_dir)
+    if (run_dir / "run.yaml").is_file() and not (run_dir / "model").exists():
+        raise UserError(f"{run_dir}: is not finished; go on with it by `multiphase train --resume {run_dir}`")
     model = read_model(run_dir / "model")
     check_folder(model_dir)
     card = model.card.model_dump(mode="json", exclude={"weights_sha256"})
     say(f"model '{model.card.name}' is in {write_model(model_dir, card, load_file(model.weights)).folder}")
 
 
-def _print(event: Event) -> None:
-    left = "" if event.remaining_s is None else f", about {event.remaining_s / 60:.0f} min left"
-    say(f"{event.message}{left}")
+def _check_target(folder: Path) -> None:
+    """A model may take the place of a model, never of a folder that holds something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise UserError(f"{folder}: holds other files; choose a new folder for the model")
+
+
+def _read(path: Path, changes: dict[str, Any]) -> RunConfig:
+    from napari_multiphase.config.files import read_run
+    from napari_multiphase.io.models import find_model
+
+    config = read_run(path, **changes)
+    if config.start_from:
+        find_model(config.start_from)
+    return config
+
+
+def _absolute(model: str | None) -> str | None:
+    """A folder's full path, so that resuming elsewhere finds it; a name stays a name."""
+    return str(Path(model).resolve()) if model is not None and Path(model).is_dir() else model
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+
+
+def _begun(config: RunConfig, folder: Path) -> Work:
+    from napari_multiphase.training.train import train as begin
+
+    check_folder(folder)
+    return lambda **options: begin(config, folder, **options)
+
+
+def _resumed(folder: Path) -> Work:
+    from napari_multiphase.training.train import resume as go_on
+
+    return lambda **options: go_on(folder, **options)
+
+
+def _speaks() -> bool:
+    """Whether this is the process that talks to the person (of those that accelerate started, the first)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _watched(work: Work, processes: int) -> Model:
+    cancel = Cancel()
+    with watch(quiet=not _speaks()) as on_event, _stopping(cancel, on_event):
+        try:
+            return work(processes=processes, on_event=on_event, cancel=cancel)
+        except Cancelled:
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception:
+            if cancel.requested:  # a library turned the interruption into an error of its own
+                raise typer.Exit(INTERRUPTED) from None
+            raise
+
+
+@contextmanager
+def _stopping(cancel: Cancel, on_event: OnEvent) -> Iterator[None]:
+    """Ctrl+C (or a scheduler's SIGTERM) asks for a stop after the current step; a second Ctrl+C stops at once."""
+    from napari_multiphase.events import Event
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    own = os.getpid()
+
+    def stop(number: int, _frame: object) -> None:
+        if os.getpid() != own:  # a forked helper inherits this; whoever ends it must not wait for a step
+            if number == signal.SIGTERM:
+                os._exit(1)
+            return
+        if cancel.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        cancel.set()
+        on_event(Event("warning", "stopping after this step, then saving; Ctrl+C again stops at once"))
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
