@@ -34,6 +34,7 @@ _TORCH_MB = 300.0  # a process with torch loaded, before it does anything
 _SHARE_OF_FREE = 0.9
 _EMIT_VOX_S = 2.5e6  # voxels per second carried to the scan's grid and fused, one phase
 _FLAT_SLICES = 8  # slices of a tile where they do not see each other: enough to keep a processor busy
+_WHOLE = 1 << 20  # more than any scan has: fitted to it
 _REGION_BYTES = 10  # per voxel of the network's grid while the region is found: five results, components, the mask
 
 
@@ -196,7 +197,7 @@ def choose_settings(
     and nothing is blended.
     """
     flat = traits.divisor[0] == 1
-    default = (_FLAT_SLICES, *grid[1:]) if flat else usual
+    default = (_FLAT_SLICES, _WHOLE, _WHOLE) if flat else usual
     tile = fit_tile(asked or default, grid, traits.divisor)
     return Settings(device, precision, tile, overlap, batch, traits.divisor, flat)
 
