@@ -165,8 +165,9 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(finished, tmp_path, monk
 def test_a_loss_that_is_no_number_ends_the_run_in_words(tmp_path):
     config = TINY["pcn"]["method_config"] | {"optimiser": {"kind": "sgd", "lr": 1e18}}
     events: list[Event] = []
+    run = tiny_run("pcn", method_config=config, validation={"every": 100})
     with pytest.raises(UserError, match="lower learning rate"):
-        train(tiny_run("pcn", method_config=config), tmp_path / "run", processes=1, on_event=events.append)
+        train(run, tmp_path / "run", processes=1, on_event=events.append)
     assert events[-1].kind == "failed"
 
 

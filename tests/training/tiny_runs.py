@@ -15,6 +15,46 @@ TINY: dict[str, dict[str, Any]] = {
             "optimiser": {"kind": "sgd", "lr": 0.05, "schedule": "poly"},
         },
     },
+    "hpn": {
+        "labels": (0, 6, 22),
+        "window_hu": (-100.0, 240.0),
+        "patch_vox": (16, 24, 24),
+        "data": {"kind": "phantom", "cases": 3, "case_vox": (48, 48, 48), "pathologies": ["pancreas"]},
+        "method_config": {"width": 2, "levels": 2, "steps": 6},
+    },
+    "urim": {
+        "labels": (0, 1, 21),
+        "patch_vox": (3, 32, 32),
+        "data": {"kind": "phantom", "cases": 3, "case_vox": (48, 48, 48), "pathologies": ["liver"]},
+        "method_config": {
+            "encoder": {"kind": "unet", "widths": [4, 4, 6, 6, 8]},
+            "decoder": 6,
+            "sam_branch": 3,
+            "liver": {"widths": [4, 6, 8], "steps": 5},
+            "steps": 6,
+            "optimiser": {"kind": "sgd", "lr": 0.01, "schedule": "poly"},
+        },
+    },
+    "pann": {
+        "labels": (0, 1, 2, 18),
+        "patch_vox": (16, 24, 24),
+        "batch": 4,
+        "data": {
+            "kind": "phantom",
+            "cases": 6,
+            "case_vox": (48, 48, 48),
+            "partly": [{"cases": 2, "structures": [1]}, {"cases": 1, "structures": [2]}],
+        },
+        "method_config": {
+            "unet": {"widths": [4, 6]},
+            "first_steps": 5,
+            "second_steps": 6,
+            "first": {"kind": "sgd", "lr": 0.01, "schedule": "constant"},
+            "second": {"kind": "sgd", "lr": 0.01, "schedule": "constant"},
+            "prior_draws": 2,
+            "teacher_every": 4,
+        },
+    },
 }
 """A few steps of every stage, by method."""
 
