@@ -154,6 +154,7 @@ def fuse_phases(
     result of a model that read both; else see `imaging.fusion`. Runs no network.
     """
     cancel = cancel or Cancel()
+    cancel.check()
     home = Phase.VENOUS if Phase.VENOUS in phases else next(iter(phases))
     grid, alone = study.volumes[home].grid, phases[home]
     other = phases[home.other].two_best if home.other in phases else None
