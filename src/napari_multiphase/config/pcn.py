@@ -41,7 +41,11 @@ class PcnConfig(Settings):
 SMOKE_DATA: dict[str, Any] = {"kind": "phantom", "cases": 4, "case_vox": [48, 56, 64]}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "workstation": {"batch": 2, "patch_vox": [96, 128, 128], "method_config": {"shared_steps": 20000, "phase_steps": 5000}},
+    "workstation": {
+        "batch": 2,
+        "patch_vox": [96, 128, 128],
+        "method_config": {"shared_steps": 20000, "phase_steps": 5000},
+    },
     "smoke": {
         "labels": [0, 1, 2, 5, 18],
         "spacing_mm": [8.0, 6.0, 6.0],

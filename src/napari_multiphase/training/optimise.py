@@ -43,9 +43,7 @@ def _one_cycle(step: int, warm: int, steps: int) -> float:
 def turn_parameters(objective: Objective, turn: Turn) -> dict[str, nn.Parameter]:
     """The parameters that `turn` moves, by name."""
     prefixes = tuple(f"{module}." for module in turn.modules)
-    chosen = {
-        name: p for name, p in objective.named_parameters() if name.startswith(prefixes) or name in turn.modules
-    }
+    chosen = {name: p for name, p in objective.named_parameters() if name.startswith(prefixes) or name in turn.modules}
     if not chosen:
         raise ValueError(f"turn '{turn.name}' moves nothing: no parameter starts with one of {turn.modules}")
     return chosen

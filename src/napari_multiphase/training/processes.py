@@ -75,5 +75,3 @@ def _precision(run: RunConfig, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return choose_precision(device)
-
-
