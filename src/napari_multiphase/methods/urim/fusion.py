@@ -83,12 +83,11 @@ class AttentionFusion(nn.Module):
 
     def gate(self, venous: Tensor, arterial: Tensor) -> Tensor:
         """g in (0, 1), (B, C, 1, 1)."""
-        wide = torch.float64 if venous.dtype == torch.float64 else torch.float32
-        with torch.autocast(venous.device.type, enabled=False):
-            v, a = venous.flatten(2).to(wide), arterial.flatten(2).to(wide)
-            affinity = a @ v.transpose(1, 2) / v.shape[2]
-            attention = torch.softmax(affinity.amax(1, keepdim=True) - affinity, dim=1)
-            return torch.sigmoid(attention.sum(2))[:, :, None, None]
+        v, a = (x.flatten(2) * (x.shape[2] * x.shape[3]) ** -0.5 for x in (venous, arterial))
+        affinity = a @ v.transpose(1, 2)
+        affinity = affinity.float() if affinity.dtype.itemsize < 4 else affinity
+        attention = torch.softmax(affinity.amax(1, keepdim=True) - affinity, dim=1)
+        return torch.sigmoid(attention.sum(2))[:, :, None, None]
 
     def forward(self, venous: Tensor, arterial: Tensor) -> Tensor:
         return venous + (1 + self.scale * self.gate(venous, arterial)).to(arterial.dtype) * arterial
