@@ -1,10 +1,13 @@
 """PaNN: who is drawn, which pseudo-labels may appear, what each supervision optimises, p follows q (PAPER 004)."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_multiphase.config import PRESETS, PannConfig, RunConfig, preset
+from napari_multiphase.config import PRESETS, PannConfig, RunConfig, method_config, preset
+from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.labels import IGNORE, UNKNOWN
 from napari_multiphase.methods import pann
@@ -319,3 +322,50 @@ def test_presets_have_their_size_and_shapes_on_the_meta_device(name):
     assert sum(p.numel() for p in o.nets.parameters()) == PARAMETERS[name]
     assert all(side % d == 0 for side, d in zip(run.patch_vox, o.config.traits.divisor, strict=True))
     assert all(part.structures for part in run.data.partly)
+
+
+# --- experiments ---------------------------------------------------------------------------------------------------
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROWS = sorted(EXPERIMENTS.glob("pann/*.yaml"))
+
+
+def settings_of(path: Path) -> dict:
+    """Without the name."""
+    run = read_run(path)
+    values = run.model_dump(mode="json") | {"method_config": method_config("pann", run.method_config).model_dump()}
+    return {key: value for key, value in values.items() if key != "name"}
+
+
+def test_every_row_of_the_tables_is_a_configuration_of_its_own():
+    assert len(ROWS) == 36
+    runs = [read_run(path) for path in ROWS]
+    assert [run.name for run in runs] == [f"pann-{path.stem}" for path in ROWS]
+    rows = [repr(settings_of(path)) for path in ROWS if path.stem != "challenge"]  # trained as r101-pann-abc
+    assert len(set(rows)) == len(rows)
+
+
+def test_the_papers_row_is_the_papers_preset():
+    def differing(row: str, name: str) -> set[str]:
+        run = preset("pann", name)
+        values = run.model_dump(mode="json") | {"method_config": method_config("pann", run.method_config).model_dump()}
+        found = settings_of(EXPERIMENTS / "pann" / f"{row}.yaml")
+        assert {k: v for k, v in values["method_config"].items() if k != "augment"} == {
+            k: v for k, v in found["method_config"].items() if k != "augment"
+        }
+        return {key for key in found if found[key] != values[key]}
+
+    assert differing("r50-pann-abc", "paper") <= {"data", "validation"}
+    assert differing("unet3d-pann", "paper-3d") <= {"data", "validation", "method_config"}
+
+
+def test_the_bundled_model_and_its_baselines_differ_in_supervision_alone():
+    ours, partial, full = (settings_of(EXPERIMENTS / f"pann-phantom{end}.yaml") for end in ("", "-partial", "-full"))
+    for other, changed in ((partial, {"supervision"}), (full, {"supervision", "first_steps"})):
+        assert {key for key in ours if ours[key] != other[key]} == {"method_config"}
+        config, theirs = ours["method_config"], other["method_config"]
+        assert {key for key in config if config[key] != theirs[key]} == changed
+    assert PannConfig(**full["method_config"]).steps == PannConfig(**ours["method_config"]).steps
+    with torch.device("meta"):
+        nets = pann.PannNet(PannConfig(**ours["method_config"]), len(ours["labels"]))
+    assert sum(p.numel() for p in nets.parameters()) * 2 < 6 * 2**20  # bytes in float16

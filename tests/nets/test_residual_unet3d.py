@@ -23,10 +23,10 @@ def test_a_unit_whose_branch_is_silent_passes_its_pooled_input_on_among_zero_cha
     assert not out[:, :2].any() and not out[:, 5:].any()
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_shapes_and_every_parameter_learns(norm):
+@pytest.mark.parametrize(("norm", "final"), [("batch", False), ("instance", True)])
+def test_shapes_and_every_parameter_learns(norm, final):
     torch.manual_seed(0)
-    config = ResidualUNet3DConfig(widths=(4, 6, 8), norm=norm)
+    config = ResidualUNet3DConfig(widths=(4, 6, 8), norm=norm, final_norm=final)
     assert config.divisor == 4
     net = ResidualUNet3D(config, classes=3)
     out = net(torch.randn(2, 1, 8, 12, 16))

@@ -30,6 +30,9 @@ class ResidualUNet3DConfig(Settings):
     """Channels per resolution, finest first; each step halves the grid. DLTK's default."""
     norm: Literal["batch", "instance"] = "batch"
     """Normalisation; DLTK: batch. "instance" is ours."""
+    final_norm: bool = False
+    """Normalise and activate before the classifier as well, as He et al. 2016 do and DLTK does not: without it large
+    learning rates diverge. Ours."""
 
     @property
     def divisor(self) -> int:

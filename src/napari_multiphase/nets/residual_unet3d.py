@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from napari_multiphase.config import ResidualUNet3DConfig
 from napari_multiphase.nets.batchnorm import BatchNorm3d
+from napari_multiphase.nets.convolution import Conv3d
 
 
 class ResidualUnit(nn.Module):
@@ -24,10 +25,10 @@ class ResidualUnit(nn.Module):
         self.extra = o - i
         self.norm1, self.norm2 = _norm(norm, i), _norm(norm, o)
         side, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
-        self.conv1 = nn.Conv3d(i, o, side, stride, padding, bias=False)
-        self.conv2 = nn.Conv3d(o, o, 3, padding=1, bias=False)
+        self.conv1 = Conv3d(i, o, side, stride, padding, bias=False)
+        self.conv2 = Conv3d(o, o, 3, padding=1, bias=False)
         self.pool = nn.MaxPool3d(stride) if stride > 1 else nn.Identity()
-        self.shortcut = nn.Conv3d(i, o, 3, padding=1, bias=False) if i > o else None
+        self.shortcut = Conv3d(i, o, 3, padding=1, bias=False) if i > o else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.leaky_relu(self.norm1(x), 0.01))
@@ -46,10 +47,11 @@ class ResidualUNet3D(nn.Module):
         super().__init__()
         widths = config.widths
         pairs = list(zip(widths, widths[1:], strict=False))
-        self.stem = nn.Conv3d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.stem = Conv3d(in_channels, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(ResidualUnit(i, o, 2, config.norm) for i, o in pairs)
         self.up = nn.ModuleList(ResidualUnit(i + o, o, 1, config.norm) for o, i in pairs)
-        self.head = nn.Conv3d(widths[0], classes, 1, bias=False)
+        self.norm = _norm(config.norm, widths[0]) if config.final_norm else None
+        self.head = Conv3d(widths[0], classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = [self.stem(x)]
@@ -59,7 +61,7 @@ class ResidualUNet3D(nn.Module):
         for up in reversed(self.up):
             y = F.interpolate(y, scale_factor=2.0, mode="trilinear", align_corners=False)
             y = up(torch.cat([skips.pop(), y], dim=1))
-        return self.head(y)
+        return self.head(y if self.norm is None else F.leaky_relu(self.norm(y), 0.01))
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
