@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-import yaml
+from dataset_files import SHAPE, body, drawn, good, make_run, save
 
 from napari_multiphase.config import RunConfig, Traits
 from napari_multiphase.errors import UserError
@@ -19,50 +18,6 @@ from napari_multiphase.training import preflight
 from napari_multiphase.training.cache import case_sources, prepare_cases
 from napari_multiphase.training.preflight import check_cases
 from napari_multiphase.volume import Phase
-
-SHAPE = (20, 18, 16)
-
-
-def body(seed: int = 0) -> np.ndarray:
-    hu = np.full(SHAPE, -1000, np.int16)
-    hu[3:-3, 3:-3, 2:-2] = 60 + np.random.default_rng(seed).integers(-10, 10, (14, 12, 12))
-    return hu
-
-
-def drawn() -> np.ndarray:
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[5:10, 5:10, 5:10] = 1
-    labels[12:14, 5:10, 5:10] = 2
-    return labels
-
-
-def save(path: Path, data: np.ndarray, spacing=(3.0, 3.0, 3.0), shift=0.0) -> str:
-    affine = np.diag([*spacing, 1.0])
-    affine[0, 3] = shift
-    nib.save(nib.Nifti1Image(data, affine), path)
-    return str(path)
-
-
-def good(folder: Path, name: str, seed: int = 0) -> dict:
-    return {
-        "id": name,
-        "arterial": {
-            "image": save(folder / f"{name}_a.nii.gz", body(seed)),
-            "labels": save(folder / f"{name}_al.nii.gz", drawn()),
-        },
-        "venous": {
-            "image": save(folder / f"{name}_v.nii.gz", body(seed + 1)),
-            "labels": save(folder / f"{name}_vl.nii.gz", drawn()),
-        },
-        "transform": "identity",
-    }
-
-
-def make_run(folder: Path, cases: list[dict], **changes) -> RunConfig:
-    path = folder / "cases.yaml"
-    path.write_text(yaml.safe_dump({"annotated": ["liver", "spleen"], "cases": cases}))
-    values = {"labels": (0, 1, 2), "spacing_mm": (3.0, 3.0, 3.0), "data": {"kind": "dataset", "path": path}, **changes}
-    return RunConfig.model_validate(values)
 
 
 def prepare(run: RunConfig, cache: Path, traits: Traits | None = None, told: list[Event] | None = None):

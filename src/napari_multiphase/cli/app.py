@@ -10,6 +10,7 @@ from napari_multiphase.cli import children, models
 from napari_multiphase.cli.doctor import doctor
 from napari_multiphase.cli.evaluate import evaluate
 from napari_multiphase.cli.info import info
+from napari_multiphase.cli.plan import plan
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
 from napari_multiphase.cli.train import export, train
@@ -27,6 +28,7 @@ app.command()(info)
 app.command()(segment)
 app.command()(evaluate)
 app.add_typer(models.app, name="models")
+app.command()(plan)
 app.command()(train)
 app.command()(export)
 app.command()(doctor)

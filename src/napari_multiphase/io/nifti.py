@@ -28,6 +28,8 @@ _DEFLATE_MAX = 1100  # deflate cannot do better than about 1032 to 1
 _CHUNK = 4 << 20
 _GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, igzip.isal_zlib.error)  # type: ignore[assignment]
 
+_READ_ERRORS: tuple[type[Exception], ...] = (OSError, *_GZIP_ERRORS)
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -71,7 +73,7 @@ def count_channels(path: Path) -> int:
     try:
         with _opened(path) as stream:
             header = _read_header(stream, path.name)
-    except (OSError, *_GZIP_ERRORS) as error:
+    except _READ_ERRORS as error:
         raise UserError(f"{path}: cannot be read as NIfTI; copy or download the file again") from error
     count = int(header["dim"][0])
     return int(np.prod([max(1, int(n)) for n in header["dim"][4 : count + 1]]))

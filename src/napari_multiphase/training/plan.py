@@ -1,0 +1,323 @@
+"""A run proposed for a data set, with the reason for each choice: the file explains itself.
+
+The method's preset is the start; the data decide labels, spacing and patch, and the window where the preset has none;
+memory decides into how many micro-batches a step is cut, and then the patch.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import yaml
+
+from napari_multiphase.config import PRESETS, PhantomConfig, RunConfig, method_config, preset
+from napari_multiphase.errors import UserError
+from napari_multiphase.events import Cancel, OnEvent, ignore
+from napari_multiphase.inference.device import choose_device, device_words
+from napari_multiphase.labels import name_of
+from napari_multiphase.training.cache import case_sources
+from napari_multiphase.training.cases import TrainingCase
+from napari_multiphase.training.estimate import Cost, cost_of, measured_speed
+from napari_multiphase.training.sources import CaseSource, annotated_channels
+from napari_multiphase.training.splits import split_cases
+from napari_multiphase.training.survey import Survey, look
+
+PHANTOMS = "phantoms"
+_SHARE_OF_FREE = 0.8
+_SMOKE = "smoke"
+_FIELDS = (
+    "method", "name", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "batch", "accumulate",
+    "validation", "method_config",
+)  # fmt: skip
+_WINDOW_STEP_HU = 10
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A run, why each of its fields is what it is, and what it would take.
+
+    Attributes
+    ----------
+    reasons : sentences by field of the run.
+    head : sentences on the whole.
+    """
+
+    run: RunConfig
+    reasons: dict[str, list[str]]
+    head: list[str]
+    cost: Cost
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def to_yaml(self) -> str:
+        """The run as a YAML file, the reasons as comments."""
+        lines = [*_comment(self.head), ""]
+        for name in _FIELDS:
+            if name in self.values:
+                lines += _comment(self.reasons.get(name, []))
+                value, flow = self.values[name], None if isinstance(self.values[name], dict | list) else False
+                text = yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=flow, width=110)
+                lines.append(text.rstrip())
+        return "\n".join(lines) + "\n"
+
+
+def plan_training(
+    dataset: str | Path,
+    method: str,
+    preset_name: str = "workstation",
+    *,
+    structures: dict[str, int | None] | None = None,
+    memory_gb: float | None = None,
+    on_event: OnEvent = ignore,
+    cancel: Cancel | None = None,
+) -> TrainingPlan:
+    """Look at `dataset` (a path, or "phantoms") and propose a run of `method`.
+
+    Parameters
+    ----------
+    structures : the data set's label names -> ids of the label table, where they are not the table's own.
+    memory_gb : what a step may take; without it the GPU's memory, or what is free on a machine without one.
+
+    Raises
+    ------
+    UserError : an unknown method or preset, data that cannot be read, or nothing that fits into the memory.
+    """
+    draft = _Draft(preset(method, preset_name), PRESETS[method][preset_name], preset_name)
+    draft.take_data(dataset, structures or {})
+    sources = case_sources(draft.run)
+    seen = look(draft.run, sources, on_event, cancel or Cancel())
+    draft.fit(seen, sources)
+    device = choose_device("auto")
+    cost = draft.fit_memory(device, memory_gb)
+    head = [*draft.head(seen), *_cost_words(draft.run, cost, device)]
+    return TrainingPlan(draft.run, draft.reasons, head, cost, draft.values())
+
+
+@dataclass
+class _Draft:
+    """A run while it is being decided."""
+
+    run: RunConfig
+    given: dict[str, Any]
+    preset: str
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def because(self, name: str, sentence: str) -> None:
+        self.reasons.setdefault(name, []).append(sentence)
+
+    def change(self, **values: Any) -> None:
+        self.run = RunConfig.model_validate({**self.run.model_dump(), **values})
+
+    def values(self) -> dict[str, Any]:
+        """What the file says: all that was decided, and the preset's own settings of the method."""
+        plain = self.run.model_dump(mode="json")
+        plain["validation"] = {k: plain["validation"][k] for k in ("folds", "fold", "cases", "every")}
+        return {name: plain[name] for name in _FIELDS if name != "method_config" or plain[name]}
+
+    def take_data(self, dataset: str | Path, structures: dict[str, int | None]) -> None:
+        self.because("method_config", f"of the preset '{self.preset}'; what is not named here keeps its default")
+        if str(dataset) == PHANTOMS:
+            if not isinstance(self.run.data, PhantomConfig):
+                self.change(data=PhantomConfig().model_dump())
+            self.because("data", "parametric phantoms, made when the run begins and kept")
+            return
+        path = str(Path(dataset).expanduser().resolve())
+        self.change(data={"kind": "dataset", "path": path, "structures": structures})
+
+    # --- what the data say ---
+
+    def fit(self, seen: Survey, sources: Sequence[CaseSource]) -> None:
+        """Labels, window, spacing and patch; and who will be held out."""
+        if not seen.looked_at:
+            raise UserError(f"none of the cases can be read; the first: {seen.problems[0]}")
+        if isinstance(self.run.data, PhantomConfig):
+            for name in ("labels", "window_hu", "spacing_mm"):
+                self.because(name, f"of the preset '{self.preset}'")
+        else:
+            self._labels(seen)
+            self._window(seen)
+            self._spacing(seen)
+        self._patch(seen)
+        self._split(sources)
+
+    def _split(self, sources: Sequence[CaseSource]) -> None:
+        labels, spacing = self.run.labels, self.run.spacing_mm
+        cases = [
+            TrainingCase(s.id, s.patient, {}, {}, annotated_channels(labels, s.annotated), spacing) for s in sources
+        ]
+        split = split_cases(cases, self.run.validation)
+        self.because(
+            "validation", f"{len(split.train)} cases to learn from, {len(split.validation)} held out, by patient"
+        )
+        for note in split.notes:
+            self.because("validation", note)
+
+    def _labels(self, seen: Survey) -> None:
+        drawn = {label for label, count in seen.annotated.items() if count}
+        if not drawn:
+            raise UserError("no case has annotated structures; add labels, or say in the case list what was annotated")
+        wanted = [label for label in self.run.labels if label]
+        kept = [label for label in wanted if label in drawn]
+        if "labels" not in self.given or not kept:
+            kept = sorted(drawn)
+        self.change(labels=(0, *kept))
+        everyone = all(seen.annotated[label] == seen.cases for label in kept)
+        counts = "in every case" if everyone else "in some cases only: the rest is unknown there, not background"
+        self.because("labels", f"background, {', '.join(map(name_of, kept))}: annotated {counts}")
+        missing = [name_of(label) for label in wanted if label not in drawn]
+        if missing and "labels" in self.given:
+            self.because("labels", f"nobody drew {', '.join(missing)}, which the preset asks for")
+
+    def _window(self, seen: Survey) -> None:
+        low, high = self.run.window_hu
+        if not len(seen.hu):
+            self.because("window_hu", "no labelled voxel was seen, so the preset's stays")
+            return
+        first, last = np.percentile(seen.hu, [0.5, 99.5])
+        if "window_hu" in self.given:
+            cut = float(np.mean((seen.hu < low) | (seen.hu > high)))
+            self.because(
+                "window_hu",
+                f"the paper's; 99 % of annotated voxels lie in {first:.0f} to {last:.0f} HU, {cut:.0%} are clipped",
+            )
+            return
+        step = _WINDOW_STEP_HU
+        window = (step * math.floor(first / step) - 5 * step, step * math.ceil(last / step) + 5 * step)
+        self.change(window_hu=window)
+        self.because(
+            "window_hu", f"99 % of annotated voxels lie in {first:.0f} to {last:.0f} HU, and 50 HU on each side"
+        )
+
+    def _spacing(self, seen: Survey) -> None:
+        median = tuple(float(f"{mm:.3g}") for mm in seen.spacing_mm)
+        words = " x ".join(f"{mm:g}" for mm in median)
+        if self.preset == _SMOKE:
+            self.because("spacing_mm", f"coarse, for a quick trial: the scans' median is {words} mm")
+            return
+        self.change(spacing_mm=median)
+        self.because("spacing_mm", f"(z, y, x) median of the {len(seen.spacings_mm)} scans looked at")
+
+    def _patch(self, seen: Survey) -> None:
+        """No larger than a usual scan, in multiples that the network takes."""
+        divisor = self._divisor()
+        sides = [math.ceil(mm / s) for mm, s in zip(seen.extent_mm, self.run.spacing_mm, strict=True)]
+        fitting = tuple(
+            min(p, max(d, math.ceil(n / d) * d)) for p, n, d in zip(self.run.patch_vox, sides, divisor, strict=True)
+        )
+        extent = " x ".join(f"{n:.0f}" for n in seen.extent_mm)
+        if fitting != self.run.patch_vox:
+            self.because("patch_vox", f"the preset's, cut to the usual scan ({extent} mm)")
+        self.change(patch_vox=fitting)
+        size = " x ".join(f"{p * s:.0f}" for p, s in zip(fitting, self.run.spacing_mm, strict=True))
+        self.because("patch_vox", f"{size} mm of a usual scan of {extent} mm")
+
+    def _divisor(self) -> tuple[int, int, int]:
+        divisor: tuple[int, int, int] = method_config(self.run.method, self.run.method_config).traits.divisor
+        return divisor
+
+    # --- what memory says ---
+
+    def fit_memory(self, device: torch.device, memory_gb: float | None) -> Cost:
+        """Cut the step into micro-batches, then the patch, until it fits."""
+        free_mb, where = _room(device, memory_gb)
+        cost = cost_of(self.run, device)
+        asked = self.run
+        while cost.memory_mb > free_mb:
+            if not (self._more_micro_batches() or self._smaller_patch()):
+                raise UserError(
+                    f"{self.run.method} needs about {cost.memory_mb / 1024:.1f} GB even for one small patch and "
+                    f"{free_mb / 1024:.1f} GB are there; choose a smaller preset, or name another machine's memory "
+                    "by --memory-gb"
+                )
+            cost = cost_of(self.run, device)
+        self.because("batch", "patches per step, over all processes")
+        if self.run.accumulate != asked.accumulate:
+            one = self.run.batch // self.run.accumulate
+            self.because("accumulate", f"{one} at a time, so that a step fits into {where}")
+        if self.run.patch_vox != asked.patch_vox:
+            before = " x ".join(map(str, asked.patch_vox))
+            self.because("patch_vox", f"made smaller than {before} so that a step fits into {where}")
+        return cost
+
+    def _more_micro_batches(self) -> bool:
+        larger = [n for n in range(self.run.accumulate + 1, self.run.batch + 1) if self.run.batch % n == 0]
+        if larger:
+            self.change(accumulate=larger[0])
+        return bool(larger)
+
+    def _smaller_patch(self) -> bool:
+        divisor, patch = self._divisor(), self.run.patch_vox
+        most = [p / d if p >= 2 * d and p > 16 else 0.0 for p, d in zip(patch, divisor, strict=True)]
+        axis = int(np.argmax([m * d for m, d in zip(most, divisor, strict=True)]))
+        if not most[axis]:
+            return False
+        smaller = list(patch)
+        smaller[axis] = max(divisor[axis], (patch[axis] * 3 // 4) // divisor[axis] * divisor[axis])
+        self.change(patch_vox=tuple(smaller))
+        return True
+
+    # --- on the whole ---
+
+    def head(self, seen: Survey) -> list[str]:
+        lines = [f"multiphase plan: {self.run.method}, preset '{self.preset}'"]
+        if isinstance(self.run.data, PhantomConfig):
+            lines.append(f"Data: {self.run.data.cases} phantoms, both phases, exact labels.")
+            return lines
+        phases = ", ".join(f"{count} {phase}" for phase, count in sorted(seen.phases.items()))
+        lines.append(f"Data: {seen.cases} cases of {seen.patients} patients ({phases}, {seen.pairs} pairs).")
+        if seen.looked_at < seen.cases:
+            lines.append(
+                f"{seen.looked_at} of the {seen.cases} cases were opened for this; training checks all of them."
+            )
+        lines += [f"{problem.level}: {problem}" for problem in seen.problems]
+        if method_config(self.run.method, self.run.method_config).traits.reads == "pair" and seen.pairs < seen.cases:
+            lines.append(
+                f"{self.run.method} learns from pairs: {seen.cases - seen.pairs} cases have one phase and are left out."
+            )
+        return lines
+
+
+def _room(device: torch.device, memory_gb: float | None) -> tuple[float, str]:
+    """Megabytes a step may take, and whose."""
+    if memory_gb is not None:
+        return memory_gb * 1024, f"{memory_gb:g} GB"
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory / (1 << 20)
+        return total * 0.9, f"the {total / 1024:.0f} GB of {device_words(device)}"
+    free = psutil.virtual_memory().available / (1 << 20) * _SHARE_OF_FREE
+    return free, f"the {free / 1024:.1f} GB that may be used here"
+
+
+def _cost_words(
+    run: RunConfig, cost: Cost, device: torch.device, speed: Callable[[list[str]], dict[str, float]] = measured_speed
+) -> list[str]:
+    steps = sum(stage.steps for stage in cost.stages)
+    stages = ", ".join(f"{stage.name} {stage.steps}" for stage in cost.stages)
+    seconds = cost.seconds(speed([device.type])[device.type])
+    each = f"{cost.operations / steps / 1e9:.3g} billion operations a step"
+    patches = "one patch" if run.batch == 1 else f"{run.batch} patches"
+    return [
+        f"Network: {cost.parameters / 1e6:.1f} million parameters; {steps} steps ({stages}) of {patches}.",
+        f"Memory: about {cost.memory_mb / 1024:.1f} GB on {device_words(device)} (counted on torch's meta device; "
+        "to a third).",
+        f"Time: about {_duration(seconds)} on {device_words(device)}, validation apart ({each}, counted; their speed "
+        "measured here with one convolution; to a factor of two).",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, round(seconds))} seconds"
+
+
+def _comment(sentences: list[str]) -> list[str]:
+    return [line for s in sentences for line in textwrap.wrap(s, 108, initial_indent="# ", subsequent_indent="#   ")]

@@ -1,0 +1,117 @@
+"""A proposed run: valid, explaining itself, made from the data, fitting into memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from dataset_files import good, make_run
+
+from napari_multiphase.config import PRESETS, preset
+from napari_multiphase.config.files import read_run
+from napari_multiphase.errors import UserError
+from napari_multiphase.training import plan as plan_module
+from napari_multiphase.training.cache import case_sources
+from napari_multiphase.training.estimate import cost_of, measured_speed
+from napari_multiphase.training.plan import plan_training
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch):
+    monkeypatch.setattr(plan_module, "measured_speed", lambda names: dict.fromkeys(names, 1e10))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six cases of five patients, 3 mm; the last has no arterial scan."""
+    cases = [{**good(tmp_path, f"c{n}", n), "patient": f"p{min(n, 4)}"} for n in range(6)]
+    del cases[5]["arterial"]
+    return make_run(tmp_path, cases).data.path
+
+
+def written(made, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(made.to_yaml())
+    return read_run(path)
+
+
+@pytest.mark.parametrize("method", sorted(PRESETS))
+def test_the_file_is_a_valid_run_that_says_why(method, tmp_path):
+    made = plan_training("phantoms", method, "smoke", memory_gb=4)
+    assert written(made, tmp_path) == made.run
+    text = made.to_yaml()
+    for word in ("# multiphase plan", "# Memory: about", "# Time: about", "meta device", "million parameters"):
+        assert word in text
+    assert "of the preset 'smoke'" in text and made.run.data.kind == "phantom"
+
+
+def test_the_data_decide_labels_spacing_window_and_patch(dataset, tmp_path):
+    made = plan_training(dataset, "pcn", "workstation", memory_gb=60)
+    run, text = written(made, tmp_path), made.to_yaml()
+    assert run == made.run and run.data.path == dataset
+    assert run.labels == (0, 1, 2) and run.spacing_mm == (3.0, 3.0, 3.0)
+    low, high = run.window_hu
+    assert -10 <= low < high <= 130  # annotated voxels run from 50 to 70 HU
+    assert run.patch_vox == (16, 32, 32)  # scans of 16 x 18 x 20 voxels, in multiples of 16
+    assert "6 cases of 5 patients (5 arterial, 6 venous, 5 pairs)" in text
+    assert "median of the 11 scans" in text and "held out, by patient" in text
+    assert len(case_sources(run)) == 6
+
+
+def test_a_preset_with_a_window_keeps_it_and_says_what_is_clipped(dataset):
+    made = plan_training(dataset, "pann", "workstation", memory_gb=60)
+    assert made.run.window_hu == preset("pann", "workstation").window_hu
+    assert "% are clipped" in " ".join(made.reasons["window_hu"])
+    assert "nobody drew" in " ".join(made.reasons["labels"])
+
+
+def test_bad_cases_are_shown_and_only_bad_ones_refuse(dataset, tmp_path):
+    listed = yaml.safe_load(dataset.read_text())
+    listed["cases"][0]["venous"]["image"] = "gone.nii.gz"
+    dataset.write_text(yaml.safe_dump(listed))
+    assert "gone.nii.gz: there is no such file" in plan_training(dataset, "pcn", memory_gb=60).to_yaml()
+    listed["cases"] = listed["cases"][:1]
+    dataset.write_text(yaml.safe_dump(listed))
+    with pytest.raises(UserError, match="none of the cases can be read"):
+        plan_training(dataset, "pcn", memory_gb=60)
+
+
+def test_memory_cuts_the_step_first_and_then_the_patch():
+    free = plan_training("phantoms", "pcn", memory_gb=60)
+    assert (free.run.batch, free.run.accumulate) == (2, 1)
+    cut = plan_training("phantoms", "pcn", memory_gb=free.cost.memory_mb / 1024 * 0.7)
+    assert cut.run.accumulate == 2 and cut.run.patch_vox == free.run.patch_vox
+    assert "one" not in cut.reasons["accumulate"][0] and "1 at a time" in cut.reasons["accumulate"][0]
+    less = plan_training("phantoms", "pcn", memory_gb=free.cost.memory_mb / 1024 * 0.35)
+    assert (
+        np.prod(less.run.patch_vox) < np.prod(free.run.patch_vox) and less.cost.memory_mb < free.cost.memory_mb * 0.35
+    )
+    with pytest.raises(UserError, match="even for one small patch"):
+        plan_training("phantoms", "hpn", memory_gb=0.5)
+
+
+def test_operations_and_memory_are_counted(monkeypatch):
+    run = preset("pcn", "smoke")
+    cpu = torch.device("cpu")
+    one = cost_of(run, cpu)
+    two = cost_of(run.model_copy(update={"batch": 2}), cpu)
+    assert two.operations == pytest.approx(2 * one.operations)
+    base = one.memory_mb - (two.memory_mb - one.memory_mb)
+    assert 600 < base < 605 and two.memory_mb > one.memory_mb  # what does not grow with the batch: process and weights
+    assert [s.steps for s in one.stages] == [40, 10, 10]
+    assert one.seconds(1e9) == pytest.approx(one.operations / 1e9)
+    assert measured_speed(["cpu"])["cpu"] > 1e8
+
+
+@pytest.mark.parametrize("method", sorted(PRESETS))
+def test_every_workstation_preset_fits_its_card(method):
+    cost = cost_of(preset(method, "workstation"), torch.device("cuda"))
+    assert 100 < cost.memory_mb < 12 * 1024 and cost.operations > 0
+
+
+def test_an_unknown_method_or_preset_is_one_sentence():
+    with pytest.raises(UserError, match="there is no method 'unet'"):
+        plan_training("phantoms", "unet")
+    with pytest.raises(UserError, match="has no preset 'huge'"):
+        plan_training("phantoms", "pcn", "huge")
