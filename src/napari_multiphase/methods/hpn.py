@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -56,9 +56,9 @@ class ExchangeConv(nn.Module):
         self.cross = nn.Conv3d(other, own, 1, bias=False) if summed and other else None
         self.conv = nn.Conv3d(own if summed else own + other, out, 3, padding=1, bias=False)
         self.norm = BatchNorm3d(out)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        _normal_init(self.conv.weight, "relu")
         if self.cross is not None:
-            nn.init.kaiming_normal_(self.cross.weight, nonlinearity="linear")
+            _normal_init(self.cross.weight, "linear")
         if other and config.cross_init == "zero":
             nn.init.zeros_(self.conv.weight.data[:, own:] if self.cross is None else self.cross.weight)
 
@@ -71,6 +71,12 @@ class ExchangeConv(nn.Module):
         else:
             x = own + self.cross(other)
         return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+def _normal_init(weight: Tensor, nonlinearity: Literal["relu", "linear"]) -> None:
+    """N(0, gain^2 / fan-in). Not on the meta device, where drawing imports torch's compiler: seconds, for no value."""
+    if not weight.is_meta:
+        nn.init.kaiming_normal_(weight, nonlinearity=nonlinearity)
 
 
 class Path(nn.Module):
