@@ -46,12 +46,15 @@ def segment(
     venous: Scan = None,
     model: Annotated[str | None, typer.Option(help="Name or folder of a model; the default one without.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
-    phase_weight: Annotated[float, typer.Option(help="Weight of the arterial phase in the fused result.")] = 0.5,
+    phase_weight: Annotated[
+        float | None, typer.Option(help="Weight of the arterial phase in the fused result; 0.5 without.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
     register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
 ) -> None:
     """Segment a study, or two scans, and write labels, confidence and a report."""
+    from napari_multiphase.config import traits_of
     from napari_multiphase.errors import UserError
     from napari_multiphase.io.models import find_model
     from napari_multiphase.jobs import tasks
@@ -60,6 +63,11 @@ def segment(
     options = _options(str(device), phase_weight)
     check_folder(out)
     chosen = find_model(model)
+    if phase_weight is not None and traits_of(chosen.card.method, chosen.card.config).reads == "pair":
+        raise UserError(
+            f"--phase-weight mixes two results, and the model '{chosen.card.name}' reads both phases at once and gives "
+            "one: leave it out, or choose a model that segments each phase"
+        )
     with in_process("reading", quiet=as_json) as context:
         opened = tasks.open_study(context, inputs, arterial=arterial, venous=venous)
         if format is Format.DICOM_SEG and any(v.source.format != "dicom" for v in opened.volumes.values()):
@@ -96,10 +104,12 @@ def _inputs(study: Path | None, arterial: Path | None, venous: Path | None) -> l
     return paths
 
 
-def _options(device: str, phase_weight: float) -> Any:
+def _options(device: str, phase_weight: float | None) -> Any:
     from napari_multiphase.config import SegmentOptions
     from napari_multiphase.errors import UserError
 
+    if phase_weight is None:
+        return SegmentOptions(device=device)  # type: ignore[arg-type]
     if not 0.0 <= phase_weight <= 1.0:
         raise UserError(f"--phase-weight is {phase_weight:g}; give a value from 0 (venous) to 1 (arterial)")
     return SegmentOptions(device=device, phase_weight=phase_weight)  # type: ignore[arg-type]

@@ -24,7 +24,8 @@ class Traits:
     ----------
     reads : "each": one phase at a time, input (B, 1, d, h, w). "pair": both phases on the venous grid, input
         (B, 2, d, h, w), arterial first; one result, carried to the arterial grid.
-    divisor : (z, y, x); each side of a tile is a multiple of it.
+    divisor : (z, y, x); each side of a tile is a multiple of it. 1 along z: slices do not see each other (but for
+        `context_vox`), and Segment runs a few whole ones at a time.
     context_vox : slices that the network needs beyond either end of a tile (1 for stacks of three slices).
     members : networks whose mean probabilities are blended apart and then combined (HPN's union of two models).
     region : the method first finds the region it works in (URIM's liver), with a network of its own; its mask is

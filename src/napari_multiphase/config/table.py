@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_multiphase.config import hpn, pann, pcn, urim
-from napari_multiphase.config.base import Settings
+from napari_multiphase.config.base import Settings, Traits
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
 
@@ -26,6 +26,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 def method_config(method: str, values: dict[str, Any]) -> Any:
     """The validated settings of `method`; a UserError names the methods there are."""
     return _of(METHOD_CONFIGS, method).model_validate(values)
+
+
+def traits_of(method: str, values: dict[str, Any]) -> Traits:
+    """What running a model of `method` with these settings takes: known without torch and without weights."""
+    traits: Traits = method_config(method, values).traits
+    return traits
 
 
 def preset(method: str, name: str, **changes: Any) -> RunConfig:

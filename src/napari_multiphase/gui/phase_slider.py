@@ -46,6 +46,8 @@ class PhaseSlider(QWidget):
         self.slider.setValue(round(100 * weight))
         self.slider.blockSignals(False)
         self._say()
+        if reason_off:
+            self.value.clear()  # no weight was used
         allow(self.slider, reason_off, _TIP)
 
     def _say(self) -> None:

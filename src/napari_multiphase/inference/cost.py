@@ -27,18 +27,12 @@ class Cost:
 
     Attributes
     ----------
-    live_floats : the most numbers of the dearest member alive at once, input and output included.
-    flop : floating-point operations of all members' convolutions.
+    live_floats : the most numbers of one member alive at once, input and output included.
+    flop : floating-point operations of all members' convolutions; members are alike.
     """
 
     live_floats: float
     flop: float
-
-
-def traits_of(card: ModelCard) -> Traits:
-    """What the engine must know of the model's method, from the card alone."""
-    traits: Traits = method_config(card.method, card.config).traits
-    return traits
 
 
 def channels_of(traits: Traits) -> int:
@@ -64,17 +58,17 @@ def _costs(name: str, config: str, classes: int) -> tuple[Cost, Cost]:
     segmentor = chosen.segmentor(settings, zeros(nets).eval().requires_grad_(False))
     traits = segmentor.traits
     tile = fit_tile((2, 1, 1), (10**6, 10**6, 10**6), traits.divisor)
-    own = [_measured(segmentor, tile, channels_of(traits), member) for member in range(traits.members)]
-    whole = Cost(max(c.live_floats for c in own), sum(c.flop for c in own))
-    return whole, _measured(segmentor, tile, 1, None) if traits.region else Cost(0.0, 0.0)
+    one = _measured(segmentor, tile, channels_of(traits), region=False)
+    whole = Cost(one.live_floats, one.flop * traits.members)
+    return whole, _measured(segmentor, tile, 1, region=True) if traits.region else Cost(0.0, 0.0)
 
 
 @torch.no_grad()
-def _measured(segmentor: Segmentor, tile: Shape, channels: int, member: int | None) -> Cost:
+def _measured(segmentor: Segmentor, tile: Shape, channels: int, region: bool) -> Cost:
     d, h, w = tile
     x = torch.zeros(1, channels, d + 2 * segmentor.traits.context_vox, h, w)
     with _Counter() as counter:
-        segmentor.region_logits(x) if member is None else segmentor.logits(Phase.VENOUS, x, member)
+        segmentor.region_logits(x) if region else segmentor.logits(Phase.VENOUS, x)
     return Cost((counter.peak + x.numel()) / (d * h * w), counter.flop / (d * h * w))
 
 

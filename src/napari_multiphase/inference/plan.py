@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 import torch
 
-from napari_multiphase.config import SegmentOptions, Traits
+from napari_multiphase.config import SegmentOptions, Traits, traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body, find_body
-from napari_multiphase.inference.cost import network_cost, region_cost, traits_of
+from napari_multiphase.inference.cost import network_cost, region_cost
 from napari_multiphase.inference.device import (
     choose_device,
     choose_precision,
@@ -128,7 +128,7 @@ def make_plan(model: Model, study: Study, options: SegmentOptions) -> Plan:
 def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     """`make_plan` with the settings and bodies that the run uses; raises as it does."""
     card = model.card
-    traits = traits_of(card)
+    traits = traits_of(card.method, card.config)
     phases, notes = _usable(card, traits, study)
     device = choose_device(options.device)
     precision = choose_precision(device)

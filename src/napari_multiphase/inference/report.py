@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_multiphase.config import SegmentOptions
+from napari_multiphase.config import SegmentOptions, traits_of
 from napari_multiphase.imaging.tables import StructureRow, structure_table
-from napari_multiphase.inference.cost import traits_of
 from napari_multiphase.inference.inputs import describe_inputs
 from napari_multiphase.inference.plan import Plan
 from napari_multiphase.model import Model
@@ -41,7 +40,7 @@ def make_report(
         "study": study.id,
         "inputs": {phase.value: _input(study.volumes[phase]) for phase in study.phases},
         "network_inputs": describe_inputs(
-            study, traits_of(model.card), {phase: p.grid for phase, p in plan.phases.items()}
+            study, traits_of(model.card.method, model.card.config), {phase: p.grid for phase, p in plan.phases.items()}
         ),
         "transform": (study.transform or PhaseTransform.identity()).to_dict(),
         "model": {"name": model.card.name, "method": model.card.method, "weights_sha256": model.card.weights_sha256},
