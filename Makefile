@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check models bench screenshots wheel clean
+.PHONY: demo test check models compare bench screenshots wheel clean
 
 demo: $(STAMP)
 	@./tools/system-libraries.sh
@@ -27,15 +27,35 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/npe2 validate napari.yaml
 
-models: $(STAMP)
-	$(BIN)/multiphase train experiments/pcn-phantom.yaml --out runs/pcn-phantom
-	$(BIN)/multiphase export runs/pcn-phantom src/napari_multiphase/models/pcn-phantom
-	$(BIN)/python benchmarks/phantom_dice.py --model pcn-phantom
-	$(BIN)/python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
+# The bundled models, each: training (seeded; goes on where it was stopped), export, figures on ten unseen phantoms, card.
+# One alone: make model-hpn-phantom. The runs lie in runs/<model>-s1.
+MODELS := pcn-phantom hpn-phantom urim-phantom pann-phantom
+BUNDLED := src/napari_multiphase/models
+PATHOLOGIES_hpn-phantom := --pathologies pancreas
+PATHOLOGIES_urim-phantom := --pathologies liver
+
+models: $(MODELS:%=model-%)
+
+model-%: $(STAMP)
+	@if [ -f runs/$*-s1/run.yaml ]; then $(BIN)/multiphase train --resume runs/$*-s1; \
+	else $(BIN)/multiphase train experiments/$*.yaml --seed 1 --out runs/$*-s1; fi
+	$(BIN)/multiphase export runs/$*-s1 $(BUNDLED)/$*
+	$(BIN)/python benchmarks/phantom_dice.py --model $(BUNDLED)/$* $(PATHOLOGIES_$*)
+	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
+
+# Each method beside its baselines, three training seeds: hours. One alone: make compare-urim.
+compare: compare-hpn compare-urim compare-pann
+
+compare-%: $(STAMP)
+	$(BIN)/python benchmarks/methods.py --family $* --commands > runs-$*.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh -e runs-$*.sh && rm runs-$*.sh
+	$(BIN)/python benchmarks/methods.py --family $*
+	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*-phantom
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[bench]'
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/trainer.py
 
 screenshots: $(STAMP)
 	@./tools/with-display.sh $(BIN)/python docs/screenshots.py

@@ -1,6 +1,9 @@
-"""Write the measured figures of a model into its card: benchmarks/results/{phantom_dice,real_ct}.json -> model.json.
+"""Write the measured figures of a model into its card, from benchmarks/results.
 
-python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
+    python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
+
+Reads ``phantom_dice-<model>.json``; ``real_ct.json`` where that model was measured; and the gains over the method's
+baselines in ``methods-<family>.json``.
 """
 
 from __future__ import annotations
@@ -49,14 +52,40 @@ def real_metrics(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def gains(result: dict[str, Any]) -> dict[str, Any]:
+    """What the method gains over its baselines: mean Dice over structures, with the 95 % interval."""
+    found = {name: by_structure["mean"] for name, by_structure in result["gain_over"].items()}
+    return {
+        "compared_command": result["command"],
+        "gain_in_mean_dice_over": {
+            n: f"{g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for n, g in found.items()
+        },
+    }
+
+
+def metrics_of(name: str) -> dict[str, Any]:
+    """Everything that was measured of the model of that name."""
+    metrics: dict[str, Any] = {}
+    phantom, real = _result(f"phantom_dice-{name}"), _result("real_ct")
+    compared = _result(f"methods-{name.split('-')[0]}")
+    if phantom:
+        metrics |= phantom_metrics(phantom)
+    if real and any(row.get("model", {}).get("name") == name for row in real["studies"]):
+        metrics |= real_metrics(real)
+    if compared and name in compared["dice"]:
+        metrics |= gains(compared)
+    return metrics
+
+
+def _result(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def main(folder: Path) -> None:
     """Rewrite the card of the model in `folder`."""
     model = read_model(folder)
-    metrics: dict[str, Any] = {}
-    for name, read in (("phantom_dice", phantom_metrics), ("real_ct", real_metrics)):
-        if (RESULTS / f"{name}.json").exists():
-            metrics |= read(json.loads((RESULTS / f"{name}.json").read_text()))
-    card = model.card.model_dump(mode="json", exclude={"weights_sha256"}) | {"metrics": metrics}
+    card = model.card.model_dump(mode="json", exclude={"weights_sha256"}) | {"metrics": metrics_of(model.card.name)}
     write_model(folder, card, load_file(model.weights))
 
 
