@@ -132,7 +132,7 @@ def _measure(device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    times = []
+    times: list[float] = []
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < 0.5:
         start = time.perf_counter()
