@@ -128,6 +128,18 @@ def test_a_folder_that_went_away_does_not_end_the_run(tmp_path):
     assert len(warnings) == 2
 
 
+def test_a_report_that_cannot_be_written_ends_nothing(tmp_path):
+    warnings: list[Event] = []
+    recorder = Recorder(tmp_path, warnings.append)
+    for error in (OSError(30, "Read-only file system"), UserError("cannot write: the disk is full")):
+        for _ in range(2):
+            recorder.attempt(type(error).__name__, lambda error=error: (_ for _ in ()).throw(error))
+    assert len(warnings) == 2
+    assert "read-only file system" in warnings[0].message and "the disk is full" in warnings[1].message
+    with pytest.raises(ZeroDivisionError):
+        recorder.attempt("x", lambda: 1 / 0)
+
+
 def test_a_file_removed_during_the_run_is_reported_and_begun_anew(tmp_path):
     warnings: list[Event] = []
     recorder = Recorder(tmp_path, warnings.append)

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -73,6 +73,13 @@ class Recorder:
         except OSError as error:
             self._refused(TENSORBOARD_FOLDER, error)
 
+    def attempt(self, what: str, write: Callable[[], object]) -> None:
+        """Call `write`, which makes `what` in the run folder; where the disk refuses, that is all that is lost."""
+        try:
+            write()
+        except (OSError, UserError) as error:
+            self._refused(what, error)
+
     def position(self) -> dict[str, int]:
         """How much of the records belongs to the run up to now, for a checkpoint; what it counts is on the disk."""
         try:
@@ -131,12 +138,12 @@ class Recorder:
         self._size += len(block)
         self._unwritten = b""
 
-    def _refused(self, what: str, error: OSError) -> None:
+    def _refused(self, what: str, error: OSError | UserError) -> None:
         if what in self._warned:
             return
         self._warned.add(what)
-        words = error.strerror or str(error)
-        self._warn(Event("warning", f"{what} of this run cannot be written ({words.lower()}); training goes on"))
+        words = str(error) if isinstance(error, UserError) else (error.strerror or str(error)).lower()
+        self._warn(Event("warning", f"{what} of this run cannot be written ({words}); training goes on"))
 
 
 class _Board:

@@ -23,10 +23,8 @@ from napari_multiphase.events import Event
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.labels import IDS_BY_NAME, STRUCTURES
 from napari_multiphase.training.curves import Curve, chart, sparkline
-from napari_multiphase.training.preview import PREVIEW_FOLDER, write_preview
+from napari_multiphase.training.preview import PREVIEW_FOLDER
 from napari_multiphase.training.record import Row, Split, read_events, read_metrics
-
-__all__ = ["machine", "write_preview", "write_report"]
 
 REPORT_FILE = "report.html"
 MOST_PREVIEWS = 24
@@ -235,10 +233,14 @@ def _previews(folder: Path) -> str:
     files = sorted((folder / PREVIEW_FOLDER).glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     figures = [
         f'<figure><img alt="{escape(path.stem)}" src="data:image/png;base64,{_base64(path)}">'
-        f"<figcaption>{escape(path.stem)}: scan, reference, prediction</figcaption></figure>"
+        f"<figcaption>{escape(_caption(path.stem))}: scan, reference, prediction</figcaption></figure>"
         for path in files[-MOST_PREVIEWS:]
     ]
     return f"<div class=figures>{''.join(figures)}</div>" if figures else ""
+
+
+def _caption(name: str) -> str:
+    return f"step {int(name):,}" if name.isdecimal() else name
 
 
 def _split(folder: Path) -> str:

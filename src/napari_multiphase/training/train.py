@@ -11,11 +11,13 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_multiphase.config import PhantomConfig, RunConfig, method_config
 from napari_multiphase.config.files import read_run, write_run
@@ -31,9 +33,10 @@ from napari_multiphase.training.cache import prepare_cases
 from napari_multiphase.training.cases import TrainingCase
 from napari_multiphase.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from napari_multiphase.training.loop import Loop
+from napari_multiphase.training.preview import PREVIEW_FOLDER, write_preview
 from napari_multiphase.training.processes import Processes
 from napari_multiphase.training.record import Recorder
-from napari_multiphase.training.report import machine, write_report
+from napari_multiphase.training.report import REPORT_FILE, machine, write_report
 from napari_multiphase.training.sampling import draw_batch
 from napari_multiphase.training.splits import Split, read_split, split_cases, write_split
 from napari_multiphase.training.validate import validate
@@ -140,12 +143,12 @@ class _Run:
         def look(stage: Stage, step: int) -> None:
             # A process without cases takes part all the same: the sums are over all of them.
             chosen_cases = held[: run.validation.cases]
-            preview = (self.folder, f"{step:06d}") if team.main else None
-            values = validate(run, chosen, objective.nets, chosen_cases, team, preview)
+            show = partial(self._show, step) if team.main else None
+            values = validate(run, chosen, objective.nets, chosen_cases, team, show)
             if team.main and values:
                 self.recorder.metrics("validation", stage.name, step, values)
                 self.tell(Event("metric", _dice_words(values), data={"validation": True, "step": step, **values}))
-                write_report(self.folder)
+                self.recorder.attempt(REPORT_FILE, lambda: write_report(self.folder))
 
         Loop(
             run,
@@ -189,6 +192,9 @@ class _Run:
         if self.team.main:
             self.recorder.metrics(which, stage.name, step, values)
 
+    def _show(self, step: int, *picture: NDArray[Any]) -> None:
+        self.recorder.attempt(PREVIEW_FOLDER, lambda: write_preview(self.folder, f"{step:06d}", *picture))
+
     def _save(self, step: int, checkpoint: Checkpoint) -> None:
         """A disk that refuses costs this checkpoint, not the run: the ones before stay."""
         if self.team.main:
@@ -203,7 +209,7 @@ class _Run:
         if self.team.main:
             model = write_model(self.folder / MODEL_FOLDER, card_of(self.run), model_tensors(objective))
             self.tell(Event("done", f"model written to {model.folder}", 1.0))
-            write_report(self.folder)
+            self.recorder.attempt(REPORT_FILE, lambda: write_report(self.folder))
         self.team.wait()
         return model or read_model(self.folder / MODEL_FOLDER)
 

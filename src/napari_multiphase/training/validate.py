@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from napari_multiphase.inference.arrays import predict_arrays
 from napari_multiphase.labels import UNKNOWN, name_of
 from napari_multiphase.methods.base import Method
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
-from napari_multiphase.training.preview import write_preview
 from napari_multiphase.training.processes import Processes
 from napari_multiphase.volume import Phase
+
+Show = Callable[[NDArray[Any], NDArray[np.uint8], NDArray[np.uint8]], None]
+"""HU, reference and predicted label ids of a phase, each (D, H, W)."""
 
 
 def validate(
@@ -27,11 +29,12 @@ def validate(
     nets: nn.Module,
     cases: Sequence[TrainingCase],
     processes: Processes,
-    preview: tuple[Path, str] | None = None,
+    show: Show | None = None,
 ) -> dict[str, float]:
     """Mean Dice over cases and phases per structure ("dice liver"), and "dice mean" over the structures present.
 
-    The cases are divided among the processes. `preview` (run folder, name) writes a picture of the first case.
+    The cases are divided among the processes. `show` gets the first case's scan, reference and
+    prediction.
     """
     sums = np.zeros((2, len(run.labels)))
     config = method_config(run.method, run.method_config)
@@ -56,8 +59,8 @@ def validate(
             )
             for phase, channels in found.items():
                 sums += _dice(channels, scans[phase].channels, len(run.labels))
-            if preview and found and number == 0:
-                _preview(run, scans, found, *preview)
+            if show and found and number == 0:
+                _show(run, scans, found, show)
     totals, counts = processes.total(torch.from_numpy(sums).to(processes.device)).cpu().numpy()
     present = [c for c in range(1, len(run.labels)) if counts[c]]
     values = {f"dice {name_of(run.labels[c])}": float(totals[c] / counts[c]) for c in present}
@@ -77,17 +80,13 @@ def _dice(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> N
     return np.stack([dice * present, present.astype(float)])
 
 
-def _preview(
-    run: RunConfig,
-    scans: dict[Phase, PhaseArrays],
-    found: dict[Phase, NDArray[np.uint8]],
-    folder: Path,
-    name: str,
+def _show(
+    run: RunConfig, scans: Mapping[Phase, PhaseArrays], found: Mapping[Phase, NDArray[np.uint8]], show: Show
 ) -> None:
     phase = Phase.VENOUS if Phase.VENOUS in found else next(iter(found))
     ids = np.arange(256, dtype=np.uint8)
     ids[: len(run.labels)] = run.labels
-    write_preview(folder, name, scans[phase].hu, ids[scans[phase].channels], ids[found[phase]])
+    show(scans[phase].hu, ids[scans[phase].channels], ids[found[phase]])
 
 
 @contextmanager
