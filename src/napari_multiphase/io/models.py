@@ -37,7 +37,7 @@ def read_model(folder: Path) -> Model:
     Raises
     ------
     UserError : missing or foreign files (pickles above all), links out of the folder, wrong sizes, a card that is not
-        valid, weights with another hash or without an output for each label.
+        valid, weights with another hash. Whether they fit the card's method is seen when they are read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -45,12 +45,9 @@ def read_model(folder: Path) -> Model:
     _check_files(folder)
     card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
     model = Model(folder.resolve(), card)
-    shapes = tensor_shapes(model)
+    tensor_shapes(model)
     if sha256_of(model.weights) != card.weights_sha256:
         raise UserError(f"{model.weights}: is not the file that {CARD_FILE} describes (its hash differs); get it again")
-    count = len(card.labels)
-    if not any(shape and shape[0] == count for shape in shapes.values()):
-        raise UserError(f"{folder}: the card names {count} labels, but the weights have no such output; get it again")
     return model
 
 

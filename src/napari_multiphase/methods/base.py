@@ -40,7 +40,7 @@ class Draw:
     focus: tuple[int, ...] = ()
     focus_share: float = 0.75
     patch_vox: tuple[int, int, int] | None = None
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,12 @@ class Segmentor(Protocol):
     def combine(self, means: Sequence[Tensor]) -> Tensor:
         """The members' mean probabilities, each (K, n, h, w), as one (K, n, h, w); the only one where there is one."""
 
+
+class RegionSegmentor(Segmentor, Protocol):
+    """A segmentor that finds its own region first (``Traits.region``)."""
+
     def region_logits(self, x: Tensor) -> Tensor:
-        """With ``Traits.region``: (B, 1, d + 2 context, h, w) of the venous phase -> (B, 2, d, h, w)."""
+        """(B, 1, d + 2 context, h, w) of the venous phase -> (B, 2, d, h, w)."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from napari_multiphase.losses.correlation import CorrelationLoss
 from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss, mean_cross_entropy
 from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.nets.batchnorm import BatchNorm3d
+from napari_multiphase.nets.convolution import Conv3d
 from napari_multiphase.volume import Phase
 
 PHASES = (Phase.ARTERIAL.value, Phase.VENOUS.value)
@@ -54,7 +55,7 @@ class ExchangeConv(nn.Module):
         super().__init__()
         summed = config.base == "resdsn"
         self.cross = nn.Conv3d(other, own, 1, bias=False) if summed and other else None
-        self.conv = nn.Conv3d(own if summed else own + other, out, 3, padding=1, bias=False)
+        self.conv = Conv3d(own if summed else own + other, out, 3, padding=1, bias=False)
         self.norm = BatchNorm3d(out)
         _normal_init(self.conv.weight, "relu")
         if self.cross is not None:

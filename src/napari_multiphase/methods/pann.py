@@ -214,8 +214,9 @@ class PannObjective(Objective):
             target = self.targets(x[~full], y[~full], batch.annotated[~full])
             terms["J_P"] = weight * mean_cross_entropy(log_p_p, target)
         if self.prior_weight:
-            self._p = p = mean_prediction(log_p_p, y[~full])
-            self.prior.ascend(p.detach())
+            p = mean_prediction(log_p_p, y[~full])
+            self._p = p.detach()
+            self.prior.ascend(self._p)
             terms["J_C"] = self.prior_weight * self.prior(p)
         return terms
 

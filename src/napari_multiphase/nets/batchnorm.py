@@ -14,6 +14,8 @@ from napari_multiphase.losses.reduce import global_sum
 
 
 class _Shared:
+    training: bool
+
     def forward(self, x: Tensor) -> Tensor:
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not (self.training and several):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_multiphase.config import UNet3DConfig
+from napari_multiphase.nets.convolution import Conv3d
 
 
 class ConvNormAct(nn.Sequential):
@@ -20,7 +21,7 @@ class ConvNormAct(nn.Sequential):
 
     def __init__(self, i: int, o: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv3d(i, o, 3, stride, padding=1, bias=False),
+            Conv3d(i, o, 3, stride, padding=1, bias=False),
             nn.InstanceNorm3d(o, affine=True),
             nn.LeakyReLU(0.01, inplace=True),
         )
@@ -32,7 +33,7 @@ class ResidualDown(nn.Module):
     def __init__(self, i: int, o: int) -> None:
         super().__init__()
         self.first = ConvNormAct(i, o, stride=2)
-        self.conv = nn.Conv3d(o, o, 3, padding=1, bias=False)
+        self.conv = Conv3d(o, o, 3, padding=1, bias=False)
         self.norm = nn.InstanceNorm3d(o, affine=True)
         self.shortcut = nn.Conv3d(i, o, 1, stride=2, bias=False)
 
