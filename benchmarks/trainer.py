@@ -437,15 +437,16 @@ def main() -> None:
         "--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="one core is the loader's"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for trainer.json and trainer.md")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.steps = 2, 6
     result = measure(args)
     print(table(result))
     if not args.quick:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "trainer.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        (RESULTS / "trainer.md").write_text(table(result), encoding="utf-8")
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "trainer.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        (args.out / "trainer.md").write_text(table(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -254,6 +254,8 @@ def _split(folder: Path) -> str:
 def _split_entry(name: str, value: Any) -> str:
     if not isinstance(value, list):
         return f"<p><b>{escape(name)}</b> {escape(str(value))}</p>"
+    if name == "notes":
+        return "".join(f"<p>{escape(str(note))}</p>" for note in value)
     cases = "".join(f"<code>{escape(_case(case))}</code> " for case in value)
     return f"<p><b>{escape(name)}</b> ({len(value)})</p><p class=cases>{cases or 'none'}</p>"
 
