@@ -3,7 +3,7 @@
 Implements:
 
 * Sec. 3, objective J_L + lambda_1 J_P + lambda_2 J_C -> ``PannObjective.terms``
-* Sec. 3, J_L, cross-entropy on fully labelled voxels -> ``mean_cross_entropy``
+* Sec. 3, J_L, cross-entropy on fully labelled voxels -> ``losses.segmentation.mean_cross_entropy``
 * Sec. 3, J_P, cross-entropy on partly labelled voxels and their pseudo-labels -> ``pseudo_labels``
 * Sec. 3, prior q, fraction of each class in the fully labelled set -> ``class_fractions``
 * Sec. 3, mean prediction p on the partly labelled voxels -> ``mean_prediction``
@@ -38,6 +38,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.labels import UNKNOWN
 from napari_multiphase.losses.prior import PriorLoss
 from napari_multiphase.losses.reduce import global_sum
+from napari_multiphase.losses.segmentation import mean_cross_entropy
 from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.nets.deeplab import DeepLab
 from napari_multiphase.nets.residual_unet3d import ResidualUNet3D
@@ -113,16 +114,6 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 # --- objective -----------------------------------------------------------------------------------------------------
-
-
-def mean_cross_entropy(log_p: Tensor, y: Tensor) -> Tensor:
-    """Mean of -log p_y over the voxels whose `y` is known, in all processes; 0 where there is none.
-
-    log_p (B, K, D, H, W), y (B, D, H, W); B may be 0.
-    """
-    known = y < UNKNOWN
-    nll = F.nll_loss(log_p, torch.where(known, y, 0), reduction="none") * known
-    return global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
 
 
 def pseudo_labels(scores: Tensor, y: Tensor, annotated: Tensor) -> Tensor:
@@ -206,7 +197,7 @@ class PannObjective(Objective):
         x, y = batch.x[batch.phase], batch.y[batch.phase]
         weight = self.config.partial_weight
         if stage.name != "mixed" or not (weight or self.prior_weight):
-            return {"J_L": mean_cross_entropy(_log_softmax(self.nets(x[full])), y[full])}
+            return {"J_L": mean_cross_entropy(self.nets(x[full]), y[full])}
         log_p = _log_softmax(self.nets(x))
         log_p_l, log_p_p = (log_p.index_select(0, items.nonzero()[:, 0]) for items in (full, ~full))
         terms = {"J_L": mean_cross_entropy(log_p_l, y[full])}

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from napari_multiphase.config import RunConfig, Traits, UrimConfig, method_config
 from napari_multiphase.errors import UserError
 from napari_multiphase.labels import IGNORE, UNKNOWN
-from napari_multiphase.losses.reduce import global_sum
-from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss
+from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss, mean_cross_entropy
 from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.methods.urim.network import TumourNet
 from napari_multiphase.methods.urim.region import LiverNet, aligned, masked, stacks, unstack
@@ -99,14 +97,6 @@ def channels_of(inside: Tensor, mask: Tensor, classes: int) -> Tensor:
 # --- objective -----------------------------------------------------------------------------------------------------
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the voxels of the whole batch with a target below 254; (B, 2, H, W), (B, H, W); float32 or wider."""
-    wide = logits.float() if logits.dtype.itemsize < 4 else logits
-    known = target < UNKNOWN
-    nll = F.nll_loss(F.log_softmax(wide, dim=1), torch.where(known, target, 0), reduction="none") * known
-    return global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
-
-
 class UrimObjective(Objective):
     """The stage "liver" trains the liver network alone, the stage "tumour" everything else with CE_init + CE_final.
 
@@ -188,9 +178,9 @@ class UrimObjective(Objective):
         target = self._known((y == self.tumour).long(), y, batch.annotated[:, self.tumour])
         if self.config.loss_region == "mask":
             target = torch.where(mask[:, self.config.context] > 0, target, UNKNOWN)
-        terms = {"CE_init": cross_entropy(results.initial, target)}
+        terms = {"CE_init": mean_cross_entropy(results.initial, target)}
         if self.config.inpainting:
-            terms["CE_final"] = cross_entropy(results.final, target)
+            terms["CE_final"] = mean_cross_entropy(results.final, target)
         return terms
 
     def _inner(self, x: Tensor, depth: int) -> Tensor:
