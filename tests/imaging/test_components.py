@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_multiphase.imaging.components import components, largest_component, remove_islands
+from napari_multiphase.imaging.components import components, fill_holes, largest_component, remove_islands
 
 
 def two_blobs() -> np.ndarray:
@@ -51,3 +51,10 @@ def test_islands_go_per_label_and_the_rest_stays() -> None:
     assert np.array_equal(out == 3, two_blobs())
     assert not (out == 5).any()
     assert (remove_islands(labels, 19) > 0).sum() == 30
+
+
+def test_cavities_are_filled_and_bays_are_not() -> None:
+    rng = np.random.default_rng(2)
+    for density in (0.3, 0.6, 0.8):
+        mask = rng.random((9, 10, 11)) < density
+        np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from napari_multiphase.config import Traits, method_config
 from napari_multiphase.inference.tiles import Shape, fit_tile
 from napari_multiphase.methods import method
-from napari_multiphase.methods.base import Segmentor, zeros
+from napari_multiphase.methods.base import RegionSegmentor, Segmentor, zeros
 from napari_multiphase.model import ModelCard
 from napari_multiphase.volume import Phase
 
@@ -68,7 +68,7 @@ def _measured(segmentor: Segmentor, tile: Shape, channels: int, region: bool) ->
     d, h, w = tile
     x = torch.zeros(1, channels, d + 2 * segmentor.traits.context_vox, h, w)
     with _Counter() as counter:
-        segmentor.region_logits(x) if region else segmentor.logits(Phase.VENOUS, x)
+        cast(RegionSegmentor, segmentor).region_logits(x) if region else segmentor.logits(Phase.VENOUS, x)
     return Cost((counter.peak + x.numel()) / (d * h * w), counter.flop / (d * h * w))
 
 

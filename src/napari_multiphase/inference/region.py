@@ -11,14 +11,14 @@ from napari_multiphase.events import Cancel, OnEvent
 from napari_multiphase.imaging.components import fill_holes, largest_component
 from napari_multiphase.inference.engine import Networks, Settings, TileDone, predict
 from napari_multiphase.inference.scan import Scan
-from napari_multiphase.methods.base import Segmentor
+from napari_multiphase.methods.base import RegionSegmentor
 
 REGION = "region"
 """Name of this pass in messages."""
 
 
 def find_region(
-    segmentor: Segmentor, scan: Scan, settings: Settings, *, on_event: OnEvent, on_tiles: TileDone, cancel: Cancel
+    segmentor: RegionSegmentor, scan: Scan, settings: Settings, *, on_event: OnEvent, on_tiles: TileDone, cancel: Cancel
 ) -> tuple[NDArray[np.bool_], Settings]:
     """The region on the network's grid, (D, H, W) bool, from the last image of `scan`; and the settings that worked.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from napari_multiphase.events import Cancel, Event, OnEvent
 from napari_multiphase.inference.engine import Networks, Settings, predict
 from napari_multiphase.inference.region import REGION, find_region
 from napari_multiphase.inference.scan import Scan
-from napari_multiphase.methods.base import Segmentor
+from napari_multiphase.methods.base import RegionSegmentor, Segmentor
 from napari_multiphase.study import PhasePrediction
 from napari_multiphase.volume import Phase
 
@@ -33,7 +34,8 @@ def run_method(
     traits = segmentor.traits
     if traits.region:
         tell = partial(on_tiles, REGION)
-        mask, settings = find_region(segmentor, scan, settings, on_event=on_event, on_tiles=tell, cancel=cancel)
+        finder = cast(RegionSegmentor, segmentor)
+        mask, settings = find_region(finder, scan, settings, on_event=on_event, on_tiles=tell, cancel=cancel)
         scan = scan.within(mask)
         if not mask.any():
             text = f"the region that this model works in was not found in the {phase} scan: the result is empty"
