@@ -24,6 +24,8 @@ def test_what_was_saved_comes_back(tmp_path):
 def test_the_last_two_are_kept(tmp_path):
     for step in (5, 10, 15):
         save(tmp_path, step)
+        (tmp_path / "checkpoints" / ".0123456789ab.part").mkdir()  # a kill in the middle of a write
+    save(tmp_path, 15)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["00000010", "00000015"]
 
 

@@ -30,7 +30,7 @@ class Checkpoint:
 
 
 def save_checkpoint(run_folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write ``checkpoints/<step>``, read it back to compare, then drop all but the last two.
+    """Write ``checkpoints/<step>``, read it back to compare, then drop all but the last two and what a kill left.
 
     Raises
     ------
@@ -46,7 +46,8 @@ def save_checkpoint(run_folder: Path, step: int, checkpoint: Checkpoint) -> Path
         (part / _META).write_text(text, encoding="utf-8")
         if _digest(part / _STATE) != digest:
             raise UserError(f"cannot write {target}: the disk gave back something else; check the disk")
-    for old in _numbered(run_folder)[KEPT:]:
+    torn = (run_folder / FOLDER).glob(".*")  # what a kill in the middle of a write left
+    for old in (*_numbered(run_folder)[KEPT:], *torn):
         shutil.rmtree(old, ignore_errors=True)
     return target
 
