@@ -139,7 +139,7 @@ def test_resuming_with_other_data_is_refused(tmp_path):
     with pytest.raises(Cancelled):
         train(tiny_run("pcn"), folder, processes=1, cancel=StopAfter(4))
     known = json.loads((folder / "data.json").read_text())
-    (folder / "data.json").write_text(json.dumps({name: "0" * 8 for name in known}))
+    (folder / "data.json").write_text(json.dumps(dict.fromkeys(known, "0" * 8)))
     with pytest.raises(UserError, match="not what it was"):
         resume(folder, processes=1)
     with pytest.raises(UserError, match="holds no run"):

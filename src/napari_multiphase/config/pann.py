@@ -177,7 +177,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SMOKE,
         "patch_vox": [32, 48, 48],
-        "method_config": {"first_steps": 40, "second_steps": 20, "unet": {"widths": [8, 16, 24, 32], "final_norm": True}, **SHORT},
+        "method_config": {
+            "first_steps": 40,
+            "second_steps": 20,
+            "unet": {"widths": [8, 16, 24, 32], "final_norm": True},
+            **SHORT,
+        },
     },
     "smoke-2d": {
         **SMOKE,
