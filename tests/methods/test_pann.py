@@ -256,6 +256,7 @@ def test_half_precision_scores_become_float32_in_the_losses(dtype):
 def test_mixed_precision_stays_finite_and_one_batch_is_fitted():
     o, b = ready(objective(teacher_every=20)), batch()
     optimiser = torch.optim.Adam(o.nets.parameters(), lr=2e-2)
+    losses = []
     for step in range(60):
         o.before_step(o.stages()[1], step)
         with torch.autocast("cpu", torch.bfloat16):
@@ -263,7 +264,9 @@ def test_mixed_precision_stays_finite_and_one_batch_is_fitted():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert 0 < loss.item() < 0.5
+        losses.append(loss.item())
+    assert all(loss > 0 for loss in losses)
+    assert min(losses[-10:]) < 0.25 * losses[0]  # the prior has a floor: the entropy of q
 
 
 # --- running -------------------------------------------------------------------------------------------------------
@@ -308,7 +311,7 @@ PARAMETERS = {
     "paper-3d": 2_287_024,
     "workstation": 9_143_648,
     "workstation-2d": 40_350_382,
-    "smoke": 274_568,
+    "smoke": 274_584,
     "smoke-2d": 638_558,
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_folder
@@ -155,7 +155,8 @@ def write_model(folder: Path, card_without_sha: Mapping[str, Any], tensors: Mapp
     """
     folder = Path(folder)
     with atomic_folder(folder) as part:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part / WEIGHTS_FILE)
+        content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+        (part / WEIGHTS_FILE).write_bytes(content)  # save_file would leave it readable for its owner alone
         card = _card({**card_without_sha, "weights_sha256": sha256_of(part / WEIGHTS_FILE)}, CARD_FILE)
         text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
         (part / CARD_FILE).write_text(text + "\n", encoding="utf-8")

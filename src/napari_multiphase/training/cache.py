@@ -24,7 +24,7 @@ from napari_multiphase.config import PhantomConfig, RunConfig, Traits
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent
 from napari_multiphase.imaging.resample import resample
-from napari_multiphase.imaging.windows import normalise
+from napari_multiphase.imaging.windows import mean_and_std
 from napari_multiphase.inference.grids import network_grid
 from napari_multiphase.io.atomic import atomic_new_folder, atomic_path
 from napari_multiphase.io.datasets import read_dataset
@@ -232,16 +232,6 @@ def _load(folder: Path, name: str, figures: Mapping[str, float]) -> PhaseArrays:
 
     points = np.split(get("anchors"), np.cumsum(get("counts"))[:-1])
     return PhaseArrays(get("hu", True), get("channels", True), tuple(points), figures["mean"], figures["std"])
-
-
-def mean_and_std(hu: NDArray[Any], window_hu: tuple[float, float]) -> tuple[float, float]:
-    """Of all voxels, clipped to the window and mapped to [-1, 1]; slab by slab, sums in float64."""
-    total = squares = 0.0
-    for slab in _slabs(hu):
-        values = normalise(slab, window_hu).astype(np.float64)
-        total, squares = total + float(values.sum()), squares + float(np.square(values).sum())
-    mean = total / hu.size
-    return mean, float(np.sqrt(max(squares / hu.size - mean**2, 0.0)))
 
 
 def find_anchors(channels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:

@@ -280,8 +280,9 @@ def card_of(run: RunConfig, metrics: dict[str, Any] | None = None) -> dict[str, 
 def _training_data(run: RunConfig) -> str:
     if isinstance(run.data, PhantomConfig):
         partly = sum(part.cases for part in run.data.partly)
-        kinds = ", ".join(dict.fromkeys(run.data.pathologies)).replace("none", "no lesion")
-        cases = f"{run.data.cases} parametric two-phase phantoms ({kinds} in turn), no patient"
+        words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
+        kinds = ", ".join(words[kind] for kind in dict.fromkeys(run.data.pathologies))
+        cases = f"{run.data.cases} parametric two-phase phantoms ({kinds}), a fold of them held out; no patient"
         cases += f"; {partly} of them labelled in part" if partly else ""
     else:
         cases = f"the cases of {run.data.path.name}"
