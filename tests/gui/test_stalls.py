@@ -13,6 +13,7 @@ pytestmark = pytest.mark.gui
 
 PROBE_MS = 10
 LIMIT_MS = 100
+OURS_TO_NAPARI = 1.5  # on a machine where napari itself needs most of LIMIT_MS to add one layer
 
 
 class Probe:
@@ -39,12 +40,27 @@ class Probe:
         self._timer.stop()
 
 
+def napari_adds_a_layer_ms(viewer, qtbot) -> float:
+    """What napari alone computes in the one turn in which it takes a label layer, here and now: no plugin is faster."""
+    costs = []
+    for _ in range(5):
+        before = time.thread_time()
+        layer = viewer.add_labels(np.zeros((4, 4, 4), np.uint8), visible=False)
+        costs.append(1000 * (time.thread_time() - before))
+        qtbot.wait(100)
+        viewer.layers.remove(layer)
+        qtbot.wait(100)
+    return float(np.median(costs))
+
+
 @pytest.mark.timeout(900)
 def test_the_event_loop_never_stalls_while_segmenting(workbench, qtbot):
-    _viewer, study_dock, segment_dock, session = workbench
+    viewer, study_dock, segment_dock, session = workbench
     open_sample(qtbot, study_dock, session)
     qtbot.waitUntil(lambda: session.plan is not None, timeout=240_000)
     qtbot.wait(2000)  # napari's own first Labels layer is behind us
+    napari_ms = napari_adds_a_layer_ms(viewer, qtbot)
+    limit_ms = max(LIMIT_MS, OURS_TO_NAPARI * napari_ms)
     others = os.getloadavg()[0]
     probe = Probe()
     segment(qtbot, segment_dock, session)
@@ -54,8 +70,9 @@ def test_the_event_loop_never_stalls_while_segmenting(workbench, qtbot):
     p50, p99 = np.percentile(late, (50, 99))
     print(f"event loop: {len(late)} ticks, late by p50 {p50:.1f}, p99 {p99:.1f}, max {late.max():.1f} ms")
     print(f"computing at most {busy.max():.1f} ms between two ticks; load of the machine before {others:.1f}")
+    print(f"napari alone computes {napari_ms:.1f} ms to add a label layer: the limit is {limit_ms:.0f} ms")
     assert len(late) > 50
-    assert busy.max() < LIMIT_MS
-    if late.max() >= LIMIT_MS and others > (os.cpu_count() or 1):
+    assert busy.max() < limit_ms
+    if late.max() >= limit_ms and others > (os.cpu_count() or 1):
         pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so lateness says nothing")
-    assert late.max() < LIMIT_MS
+    assert late.max() < limit_ms
