@@ -160,6 +160,7 @@ def test_terms_are_named_and_weighted():
     b = batch()
     assert set(terms(ready(objective()), b, 0)) == {"J_L"}
     assert set(terms(ready(objective()), b)) == {"J_L", "J_P", "J_C"}
+    assert set(terms(ready(objective(dice_weight=1.0)), b)) == {"J_L", "dice", "J_P", "J_C"}
     assert set(terms(ready(objective(supervision="partial")), b)) == {"J_L", "J_P"}
     one, two = (terms(ready(objective(partial_weight=w, prior_weight=w)), b) for w in (1.0, 2.0))
     for name in ("J_P", "J_C"):

@@ -58,6 +58,8 @@ class PannConfig(Settings):
     """lambda_1, of J_P (Sec. 4)."""
     prior_weight: float = Field(default=0.1, ge=0)
     """lambda_2, of J_C (Sec. 4)."""
+    dice_weight: float = Field(default=0.0, ge=0)
+    """Weight of a soft Dice term beside J_L. 0 as printed; above it is ours, for short trainings."""
     teacher_every: int = Field(default=10_000, ge=1)
     """Steps between two refreshes of the pseudo-labels, the start of stage 2 being the first (Sec. 4)."""
     dual: Literal["sga", "log", "closed"] = "sga"
@@ -152,6 +154,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "second": ADAM,
             "dual": "closed",
             "teacher_every": 5_000,
+            "dice_weight": 1.0,
             "augment": AugmentConfig().model_dump(),
         },
     },
@@ -170,6 +173,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "second": ADAM,
             "dual": "closed",
             "teacher_every": 5_000,
+            "dice_weight": 1.0,
             "augment": TURN_AND_SCALE.model_dump(),
             "test_scales": [0.75, 1.0, 1.25],
         },

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
-from napari_multiphase.gui.dock_parts import allow
-
 _TIP = "Weight of the arterial phase in the fused result: the slice in view changes at once, the volume on release"
 
 
@@ -22,6 +20,7 @@ class PhaseSlider(QWidget):
         self.slider.setRange(0, 100)
         self.slider.setPageStep(10)
         self.slider.setAccessibleName("Phase weight")
+        self.slider.setToolTip(_TIP)
         self.value = QLabel()
         self.value.setAlignment(Qt.AlignmentFlag.AlignCenter)
         ends = QHBoxLayout()
@@ -40,15 +39,12 @@ class PhaseSlider(QWidget):
         self._held = False
         self.slider.sliderPressed.connect(lambda: setattr(self, "_held", True))
 
-    def show_weight(self, weight: float, reason_off: str) -> None:
-        """Set the slider without telling anyone; `reason_off` disables it with the reason."""
+    def show_weight(self, weight: float) -> None:
+        """Set the slider without telling anyone."""
         self.slider.blockSignals(True)
         self.slider.setValue(round(100 * weight))
         self.slider.blockSignals(False)
         self._say()
-        if reason_off:
-            self.value.clear()  # no weight was used
-        allow(self.slider, reason_off, _TIP)
 
     def _say(self) -> None:
         share = self.slider.value()

@@ -17,15 +17,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
-def why_off(run: Run | None) -> str:
-    """Why the slider cannot be moved, or nothing where it can."""
-    if run is None:
-        return "Segment first"
-    if len(run.prediction.phases) < 2:
-        return "Only one phase was segmented: there is nothing to mix"
-    if run.prediction.one_map:
-        return "This model reads both phases at once and gives one result: there is nothing to mix"
-    return ""
+def can_mix(run: Run | None) -> bool:
+    """Whether two phases were segmented apart, so that their share in the fused result can be chosen."""
+    return run is not None and len(run.prediction.phases) == 2 and not run.prediction.one_map
 
 
 def plane_grid(grid: Grid, axis: int, index: int) -> Grid:
@@ -81,7 +75,7 @@ class Refusing:
         """Fuse the slice in view with `weight` and show it."""
         session, run, study = self._session, self._session.run, self._study
         session.set_weight(weight)
-        if run is None or study is None or why_off(run):
+        if run is None or study is None or not can_mix(run):
             return
         viewer = session.viewer
         if viewer.dims.ndisplay != 2 or viewer.dims.ndim != 3:
@@ -102,7 +96,7 @@ class Refusing:
     def rest(self, weight: float) -> None:
         """Fuse the volume with `weight`, in the worker; only the newest request counts."""
         run, study = self._session.run, self._study
-        if run is None or study is None or why_off(run):
+        if run is None or study is None or not can_mix(run):
             return
         self._pending = weight
         params = {"prediction": run.prediction, "study": study, "phase_weight": weight}

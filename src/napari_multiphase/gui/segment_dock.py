@@ -11,7 +11,7 @@ from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow,
 from napari_multiphase.gui.layers import jump_to
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.phase_slider import PhaseSlider
-from napari_multiphase.gui.refusing import Refusing, why_off
+from napari_multiphase.gui.refusing import Refusing, can_mix
 from napari_multiphase.gui.remember import preference, recall, remember
 from napari_multiphase.gui.results import Row, as_sentence, plan_in_words, rows_of
 from napari_multiphase.gui.session import Run, Session, get_session
@@ -242,7 +242,8 @@ class SegmentDock(Dock):
             part.setVisible(run is not None)
         if run is not None:
             prediction = run.prediction
-            self.slider.show_weight(self.session.phase_weight, why_off(run))
+            self.slider.setVisible(can_mix(run))
+            self.slider.show_weight(self.session.phase_weight)
             self.table.show_rows(rows_of(prediction.report.get("structures", ())), self.session.hidden)
             self.notes.setText("\n".join(as_sentence(note) for note in prediction.notes))
             self.notes.setVisible(bool(prediction.notes))

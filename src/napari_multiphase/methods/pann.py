@@ -38,7 +38,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.labels import UNKNOWN
 from napari_multiphase.losses.prior import PriorLoss
 from napari_multiphase.losses.reduce import global_sum
-from napari_multiphase.losses.segmentation import mean_cross_entropy
+from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss, mean_cross_entropy
 from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.nets.deeplab import DeepLab
 from napari_multiphase.nets.residual_unet3d import ResidualUNet3D
@@ -153,6 +153,7 @@ class PannObjective(Objective):
         self.nets = PannNet(config, classes)
         if config.encoder_weights is not None and isinstance(self.nets.net, DeepLab):
             load_encoder(self.nets.net.encoder, config.encoder_weights)
+        self.dice_cross_entropy = DiceCrossEntropyLoss()
         self.prior = PriorLoss(classes, config.dual, config.dual_rate, config.prior_momentum)
         self.teacher = copy.deepcopy(self.nets).requires_grad_(False).eval()
         self._p: Tensor | None = None
@@ -197,10 +198,10 @@ class PannObjective(Objective):
         x, y = batch.x[batch.phase], batch.y[batch.phase]
         weight = self.config.partial_weight
         if stage.name != "mixed" or not (weight or self.prior_weight):
-            return {"J_L": mean_cross_entropy(self.nets(x[full]), y[full])}
+            return self._labelled(self.nets(x[full]), y[full])
         log_p = _log_softmax(self.nets(x))
         log_p_l, log_p_p = (log_p.index_select(0, items.nonzero()[:, 0]) for items in (full, ~full))
-        terms = {"J_L": mean_cross_entropy(log_p_l, y[full])}
+        terms = self._labelled(log_p_l, y[full])
         if weight:
             target = self.targets(x[~full], y[~full], batch.annotated[~full])
             terms["J_P"] = weight * mean_cross_entropy(log_p_p, target)
@@ -210,6 +211,13 @@ class PannObjective(Objective):
             self.prior.ascend(self._p)
             terms["J_C"] = self.prior_weight * self.prior(p)
         return terms
+
+    def _labelled(self, scores: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """J_L of the fully labelled items, and beside it their soft Dice where the settings give it a weight."""
+        if not self.config.dice_weight:
+            return {"J_L": mean_cross_entropy(scores, y)}
+        terms = self.dice_cross_entropy(scores, y)
+        return {"J_L": terms["cross_entropy"], "dice": self.config.dice_weight * terms["dice"]}
 
     @torch.no_grad()
     def targets(self, x: Tensor, y: Tensor, annotated: Tensor) -> Tensor:
