@@ -44,7 +44,19 @@ def test_a_damaged_one_is_passed_over(tmp_path, damage):
         card.write_text(json.dumps({"sha256": 3})[:-4])
     else:
         (card if damage == "no card" else state).unlink()
-    assert load_checkpoint(tmp_path).meta["done"] == 5
+    told = []
+    assert load_checkpoint(tmp_path, told.append).meta["done"] == 5
+    assert [event.kind for event in told] == ["warning"]
+    assert "damaged at step 10; the run goes on from step 5" in told[0].message
+
+
+def test_what_was_just_saved_and_what_the_run_went_on_from_are_kept_and_a_damaged_later_one_goes(tmp_path):
+    for step in (5, 10, 20):
+        save(tmp_path, step)
+    (save(tmp_path, 20) / "state.safetensors").unlink()
+    save(tmp_path, 12)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["00000010", "00000012"]
+    assert load_checkpoint(tmp_path).meta["done"] == 12
 
 
 def test_nothing_saved_is_none_and_all_damaged_is_said(tmp_path):

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.events import Event, OnEvent, ignore
 from napari_multiphase.io.atomic import atomic_folder
 
 FOLDER = "checkpoints"
@@ -30,7 +31,7 @@ class Checkpoint:
 
 
 def save_checkpoint(run_folder: Path, step: int, checkpoint: Checkpoint) -> Path:
-    """Write ``checkpoints/<step>``, read it back to compare, then drop all but the last two and what a kill left.
+    """Write ``checkpoints/<step>``, read it back to compare, then drop all but it and the one before it.
 
     Raises
     ------
@@ -46,23 +47,34 @@ def save_checkpoint(run_folder: Path, step: int, checkpoint: Checkpoint) -> Path
         (part / _META).write_text(text, encoding="utf-8")
         if _digest(part / _STATE) != digest:
             raise UserError(f"cannot write {target}: the disk gave back something else; check the disk")
-    torn = (run_folder / FOLDER).glob(".*")  # what a kill in the middle of a write left
-    for old in (*_numbered(run_folder)[KEPT:], *torn):
+    there, torn = _numbered(run_folder), (run_folder / FOLDER).glob(".*")  # what a kill in the middle of a write left
+    # A later step was damaged, else the run had gone on from it: it must not take a whole one's place.
+    kept = [folder for folder in there if int(folder.name) <= step][:KEPT]
+    for old in (*(folder for folder in there if folder not in kept), *torn):
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def load_checkpoint(run_folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there is none; damaged ones are passed over.
+def has_checkpoints(run_folder: Path) -> bool:
+    """Whether there is one, whole or damaged."""
+    return bool(_numbered(run_folder))
+
+
+def load_checkpoint(run_folder: Path, on_event: OnEvent = ignore) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there is none; damaged ones are passed over with a warning.
 
     Raises
     ------
     UserError : where there are checkpoints and all of them are damaged.
     """
     found = _numbered(run_folder)
-    for folder in found:
+    for number, folder in enumerate(found):
         checkpoint = _read(folder)
         if checkpoint is not None:
+            if number:
+                steps = " and ".join(str(int(damaged.name)) for damaged in found[:number])
+                text = f"{folder.parent}: damaged at step {steps}; the run goes on from step {int(folder.name)}"
+                on_event(Event("warning", text))
             return checkpoint
     if found:
         raise UserError(f"{run_folder / FOLDER}: every checkpoint is damaged; start the run anew in another folder")
