@@ -113,21 +113,30 @@ def test_a_path_without_exchange_is_the_single_phase_network(base):
     assert torch.allclose(alone(images()).last[0], net(images()).last[1], **CLOSE)
 
 
+LINKS = [("enc2", level) for level in range(3)] + [(name, level) for name in ("dec1", "dec2") for level in range(2)]
+
+
 @pytest.mark.parametrize("base", BASES)
-def test_exchanges_happen_at_every_level_of_encoder_and_decoder(base):
-    """Zeroing the other path's share of any one exchange changes the path's maps: every link is used."""
-    net, x = net_of(base=base), images()
-    before = net(x).last[0].detach()
-    links = [m for m in net.paths[0].modules() if isinstance(m, hpn.ExchangeConv)]
-    linked = [m for m in links if not any(m is first for first in net.paths[0].enc1)]
-    assert len(linked) == 3 + 2 * 2
-    for link in linked:
-        weight = link.conv.weight if link.cross is None else link.cross.weight
-        kept = weight.detach().clone()
-        with torch.no_grad():
-            (weight[:, -(link.conv.out_channels) :] if base == "unet" else weight).zero_()
-        assert not torch.allclose(net(x).last[0], before, **CLOSE)
-        weight.data.copy_(kept)
+@pytest.mark.parametrize("path", [0, 1])
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: f"{link[0]}-{link[1]}")
+def test_exchanges_happen_at_every_level_of_encoder_and_decoder(link, path, base):
+    """Of two independent streams, opening any one link alone lets a path see the other phase."""
+    net, source = net_of(base=base, cross_init="zero"), net_of(base=base)
+    name, level = link
+    opened, given = (getattr(n.paths[path], name)[level] for n in (net, source))
+    own, other = images()[:, path : path + 1], images()[:, 1 - path : 2 - path].requires_grad_()
+
+    def seen() -> torch.Tensor:
+        x = torch.cat([own, other] if path == 0 else [other, own], dim=1)
+        return torch.autograd.grad(net(x).last[path].square().sum(), other)[0].abs().max()
+
+    assert seen() == 0
+    weight, exchanged = (m.conv.weight if base == "unet" else m.cross.weight for m in (opened, given))
+    shut = weight.detach().flatten(2).abs().sum((0, 2)) == 0  # the input channels that read the other path
+    assert shut.any()
+    with torch.no_grad():
+        weight[:, shut] = exchanged[:, shut]
+    assert seen() > 1e-6
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -208,6 +217,20 @@ def test_the_union_holds_each_models_foreground_and_never_recalls_less():
     assert recall[0] >= max(recall[1:])
     agree = one == two
     assert torch.allclose(both[:, agree], (first + second)[:, agree] / 2, **CLOSE)
+
+
+@pytest.mark.parametrize("k", range(1, K))
+def test_the_union_of_each_target_holds_both_masks_and_never_recalls_less(k):
+    first, second = member_maps(0), member_maps(1)
+    both, truth = hpn.union_masks(first, second, k), member_maps(2).argmax(0) == k
+    each = [p.argmax(0) == k for p in (first, second)]
+    assert all((both | mask).equal(both) for mask in each)
+    assert (both & truth).sum() >= max((mask & truth).sum() for mask in each)
+    assert torch.equal(both, each[0] | each[1])
+    shown = hpn.union(first, second).argmax(0) == k
+    assert torch.equal(both | shown, both)  # the label map gives a voxel to one target alone
+    others = [hpn.union_masks(first, second, other) for other in range(1, K) if other != k]
+    assert torch.equal(both & ~shown, both & (others[0] | others[1]) & ~shown) and (both & ~shown).any()
 
 
 def test_two_structures_are_settled_by_the_higher_softmax():

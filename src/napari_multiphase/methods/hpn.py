@@ -2,19 +2,22 @@
 
 Implements:
 
-* Sec. 2.1 hyper-connected paths, 3D-UNet and 3D-ResDSN bases -> ``HyperNet``
+* Sec. 2.1 hyper-connected paths, 3D-UNet and 3D-ResDSN bases -> ``HyperNet``, ``ExchangeConv``
 * Eq. 1 pairing loss L_corr -> ``losses.correlation.CorrelationLoss``
 * Eq. 2 cross-entropy + 0.5 L_corr -> ``HpnObjective.terms``
 * Sec. 2.2 virtual pairs, lambda ~ Beta(0.4, 0.4) -> ``virtual_pairs``, ``mixing_shares``
-* Sec. 3.1 union of the models of original and of virtual pairs -> ``union``
-* Table 1 single phases, fusion, HyperNet, HyperNet-aug, HPN -> ``HpnConfig.paths``, ``aug_mode``, ``corr_weight``
+* Sec. 3.1 union of the models of original and of virtual pairs -> ``union_masks``, ``union``
+* Table 1 fusion of two single-phase networks -> ``HpnSegmentor.logits``
+* Table 1 single phases, fusion, HyperNet, HyperNet-aug, HPN -> ``config.hpn.HpnConfig``
 
 Symbols: X_A, X_B are images (B, 1, D, H, W) of the arterial and venous phase on the venous grid, clipped and
 standardised over the scan; u, e, v, d are a path's maps at one level; f_1, f_2 = d of the finest level, the inputs of
 the head, (B, C, D, H, W); lambda is (B,).
 
-Deviations: the union is taken once, as a label map (``union``), not apart for each target, where masks could overlap;
-the deformable registration of the paper is the study's transform here.
+Deviations: a label map is what is shown, saved and scored, so the union is settled per voxel (``union``); the paper's
+masks of each target apart, which may overlap, are ``union_masks``. The single-phase networks read their phase out of
+the pair: on the venous grid, from studies that have both phases, learning the venous labels. ``dice_weight`` above 0
+adds a soft Dice that Eq. 2 does not have. The deformable registration of the paper is the study's transform here.
 What the paper leaves open and what we took: where in a level the paths exchange maps: after the first convolution of
 the encoder's and the decoder's level ("own maps first, other maps second", after HyperDenseNet), and the encoder's
 maps at the decoder's entry; in 3D-ResDSN, exchange is a + conv1x1x1(b). Further choices: the fields of ``HpnConfig``.
@@ -198,12 +201,20 @@ class HpnNets(nn.ModuleDict):
 # --- running -------------------------------------------------------------------------------------------------------
 
 
+def union_masks(first: Tensor, second: Tensor, k: int) -> Tensor:
+    """M_k = M_k^(1) or M_k^(2) of target k (Sec. 3.1), probabilities (K, ...) of each model -> (...) bool.
+
+    Taken apart for each target, as the paper scores them: two targets' masks may overlap.
+    """
+    return (first.argmax(0) == k) | (second.argmax(0) == k)
+
+
 def union(first: Tensor, second: Tensor) -> Tensor:
-    """Union of two models' predictions on probabilities, (K, ...) each -> (K, ...), channel 0 the background.
+    """The union as one label map: probabilities (K, ...) of each model -> (K, ...), channel 0 the background.
 
     Per voxel: where both choose the same class, their mean; where one chooses background, the other's probabilities;
     where they choose two different structures, those of the model with the higher softmax. The largest entry of the
-    result is the union's class.
+    result is the union's class; the mask of a target lies within its ``union_masks``.
     """
     top1, class1 = first.max(0)
     top2, class2 = second.max(0)
