@@ -1,7 +1,10 @@
 """PaNN: who is drawn, which pseudo-labels may appear, what each supervision optimises, p follows q (PAPER 004)."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,6 +16,9 @@ from napari_multiphase.labels import IGNORE, UNKNOWN
 from napari_multiphase.losses.segmentation import mean_cross_entropy
 from napari_multiphase.methods import pann
 from napari_multiphase.methods.base import Batch
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
+from napari_multiphase.training.phantoms import phantom_sources
+from napari_multiphase.training.splits import split_cases
 from napari_multiphase.volume import Phase
 
 K = 4
@@ -51,6 +57,12 @@ def ready(o: pann.PannObjective, step: int = 0) -> pann.PannObjective:
 def terms(o: pann.PannObjective, b: Batch, stage: int = -1) -> dict[str, torch.Tensor]:
     stage = o.stages()[stage]
     return o.terms(stage, stage.turns[0], b)
+
+
+def step(o: pann.PannObjective, b: Batch, number: int) -> dict[str, torch.Tensor]:
+    """A step of stage 2 with one micro-batch, as the loop takes it."""
+    o.before_step(o.stages()[-1], number)
+    return terms(o, b)
 
 
 def grads(o: pann.PannObjective, loss: torch.Tensor) -> list[torch.Tensor]:
@@ -168,6 +180,27 @@ def test_terms_are_named_and_weighted():
     torch.testing.assert_close(two["J_L"], one["J_L"])
 
 
+def test_j_l_and_j_p_are_cross_entropies_of_their_own_items():
+    o, b = ready(objective(partial_weight=0.5)), batch(size=8, structures=(2,))
+    x, y, full = b.x[Phase.VENOUS], b.y[Phase.VENOUS], b.annotated[:, 0]
+    y[0, :2] = IGNORE
+    logits = o.nets(x)
+    target = pann.pseudo_labels(o.teacher(x[~full]), y[~full], b.annotated[~full])
+    got = terms(o, b)
+    torch.testing.assert_close(got["J_L"], F.cross_entropy(logits[full], y[full], ignore_index=IGNORE), **CLOSE)
+    torch.testing.assert_close(got["J_P"], 0.5 * F.cross_entropy(logits[~full], target), **CLOSE)
+    torch.testing.assert_close(terms(o, b, 0)["J_L"], F.cross_entropy(o.nets(x[full]), y[full], ignore_index=IGNORE))
+
+
+def test_items_annotated_for_every_structure_are_learned_as_in_full():
+    """L_Pt = L: all but background was said."""
+    o, b = ready(objective()), batch(structures=(1, 2, 3))
+    x, y = b.x[Phase.VENOUS], b.y[Phase.VENOUS]
+    assert not b.annotated[3, 0] and (y[3] == UNKNOWN).any()
+    truth = torch.where(y[3:] == UNKNOWN, 0, y[3:])
+    torch.testing.assert_close(terms(o, b)["J_P"], F.cross_entropy(o.nets(x)[3:], truth), **CLOSE)
+
+
 def test_without_weights_stage_two_is_stage_one():
     o, b = ready(objective(partial_weight=0.0, prior_weight=0.0)), batch()
     second, first = terms(o, b), terms(o, b, 0)
@@ -203,9 +236,27 @@ def test_the_duals_climb_before_the_network_moves_and_in_every_step():
     p = o._p.detach().double()
     torch.testing.assert_close(o.prior.nu, -1 / q + 0.1 * q * (p - q), rtol=0, atol=1e-5)
     first = o.prior.nu.clone()
-    terms(o, b)
+    step(o, b, 1)
     assert not torch.equal(first, o.prior.nu)
     assert set(o.watched()) == {"dual_residual", "prior_divergence"}
+
+
+@pytest.mark.parametrize("dual", ["sga", "log", "closed"])
+@pytest.mark.parametrize("first", [0, 4])  # of this process's items; those of the others come before
+def test_the_duals_climb_once_per_step_however_many_micro_batches_it_has(dual, first):
+    def micro(seed: int, part: int) -> Batch:
+        return replace(batch(seed), seed=0, first=first + 8 * part, size=16)
+
+    divided, whole = (ready(objective(dual=dual, dual_rate=0.1)) for _ in range(2))
+    for number in range(3):
+        step(whole, micro(number, 0), number)
+        climbed = step(divided, micro(number, 0), number)["J_C"]
+        after = divided.prior.nu.clone()
+        terms(divided, micro(number + 10, 1))
+        assert torch.equal(divided.prior.nu, after)
+        assert terms(divided, micro(number, 0))["J_C"] == climbed  # the same duals for every part of the step
+    assert torch.equal(divided.prior.nu, whole.prior.nu) and torch.equal(divided.prior.mu, whole.prior.mu)
+    assert not torch.equal(whole.prior.nu, -1 / whole.prior.q)
 
 
 def test_the_prior_alone_pulls_the_mean_prediction_towards_q():
@@ -213,8 +264,8 @@ def test_the_prior_alone_pulls_the_mean_prediction_towards_q():
     o.prior.start(q)
     optimiser = torch.optim.Adam(o.nets.parameters(), lr=1e-2)
     apart = []
-    for _ in range(40):
-        loss = terms(o, batch())["J_C"]
+    for number in range(40):
+        loss = step(o, batch(), number)["J_C"]
         apart.append((o._p - q).abs().sum().item())
         optimiser.zero_grad()
         loss.backward()
@@ -241,11 +292,11 @@ def test_the_teacher_is_a_snapshot_renewed_at_the_start_and_every_so_many_steps(
 
 def test_resuming_needs_the_state_dict_alone():
     o = ready(objective(dual="log", dual_rate=1.0))
-    for step in range(3):
-        terms(o, batch(step))
+    for number in range(3):
+        step(o, batch(number), number)
     other = objective(dual="log", dual_rate=1.0).train()
     other.load_state_dict(o.state_dict())
-    one, two = terms(o, batch(9)), terms(other, batch(9))
+    one, two = (step(each, batch(9), 3) for each in (o, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -342,12 +393,88 @@ def settings_of(path: Path) -> dict:
     return {key: value for key, value in values.items() if key != "name"}
 
 
+SETS = {"a": (40, (2,)), "b": (40, (6,)), "c": (40, (1,))}
+"""Spleen, pancreas, liver: cases, structures."""
+ALL_SETS = tuple(SETS.values())
+ERASED = tuple(
+    (1, kept)
+    for kept in (
+        (1, 4, 7, 10, 13),
+        (2, 3, 6, 9, 14),
+        (1, 5, 8, 12, 13),
+        (3, 4, 5, 6, 10),
+        (2, 7, 8, 9, 12),
+        (1, 2, 6, 8, 14),
+    )
+)
+CONFIGURATIONS = {
+    **{
+        f"{net}-{how}-{name}": (f"resnet{net[1:]}", how, (SETS[name],) if name in SETS else ALL_SETS)
+        for net in ("r50", "r101")
+        for how in ("semi", "partial", "pann")
+        for name in ("a", "b", "c", "abc")
+    },
+    "r50-full": ("resnet50", "full", ALL_SETS),
+    "r101-full": ("resnet101", "full", ALL_SETS),
+    **{f"unet3d-{how}": ("3d", how, ALL_SETS) for how in ("full", "semi", "partial", "pann")},
+    **{f"general-{how}": ("resnet101", how, ALL_SETS) for how in ("full", "semi", "partial", "pann")},
+    "challenge": ("resnet101", "pann", ALL_SETS),
+    "challenge-partly-erased": ("resnet101", "pann", ERASED),
+}
+"""Row -> network, supervision, partly labelled sets."""
+FULL_CASES = {"challenge": (30, 6)} | {row: (20, 5) for row in CONFIGURATIONS if row.startswith("general")}
+"""To learn from and held out; of every other row 24 and 6."""
+
+
 def test_every_row_of_the_tables_is_a_configuration_of_its_own():
-    assert len(ROWS) == 36
-    runs = [read_run(path) for path in ROWS]
-    assert [run.name for run in runs] == [f"pann-{path.stem}" for path in ROWS]
-    rows = [repr(settings_of(path)) for path in ROWS if path.stem != "challenge"]  # trained as r101-pann-abc
+    assert {path.stem for path in ROWS} == set(CONFIGURATIONS) and len(ROWS) == 36
+    assert [read_run(path).name for path in ROWS] == [f"pann-{path.stem}" for path in ROWS]
+    rows = [repr(settings_of(path)) for path in ROWS]
     assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+def test_a_row_is_what_its_name_says_and_nothing_else(path):
+    network, supervision, partly = CONFIGURATIONS[path.stem]
+    found = settings_of(path)
+    config = PannConfig(**found["method_config"])
+    assert (config.form if network == "3d" else config.deeplab.encoder) == network
+    assert (config.form == "3d") == (network == "3d")
+    assert config.supervision == supervision
+    assert tuple((part["cases"], tuple(part["structures"])) for part in found["data"]["partly"]) == partly
+    base = settings_of(EXPERIMENTS / "pann" / ("unet3d-pann.yaml" if network == "3d" else "r50-pann-abc.yaml"))
+    for values in (found, base):
+        values["method_config"].pop("supervision")
+        values["method_config"]["deeplab"].pop("encoder")
+        for name in ("cases", "partly"):
+            values["data"].pop(name)
+        if path.stem.startswith("general"):
+            values.pop("labels")
+        if path.stem == "challenge":
+            values["validation"].pop("folds")
+    assert found == base
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+def test_a_row_learns_from_as_many_cases_of_each_kind_as_the_paper(path):
+    run = read_run(path)
+    scan = PhaseArrays(np.zeros(0, np.int16), np.zeros(0, np.uint8), (np.zeros((1, 3), np.int32),), 0.0, 1.0)
+    cases = {}
+    for source in phantom_sources(run, run.data):
+        annotated = np.array([label in source.annotated for label in run.labels])
+        annotated[0] = annotated[1:].all()
+        cases[source.id] = TrainingCase(
+            source.id, source.patient, {Phase.VENOUS: scan}, None, annotated, run.spacing_mm
+        )
+    split = split_cases(list(cases.values()), run.validation)
+    learned, held = FULL_CASES.get(path.stem, (24, 6))
+    assert all(cases[name].complete for name in split.validation) and len(split.validation) == held
+    kinds = Counter(
+        tuple(label for label, known in zip(run.labels, cases[name].annotated, strict=True) if known)
+        for name in split.train
+    )
+    expected = {structures: count for count, structures in CONFIGURATIONS[path.stem][2]}
+    assert kinds == {tuple(run.labels): learned, **expected}
 
 
 def test_the_papers_row_is_the_papers_preset():

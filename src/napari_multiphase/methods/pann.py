@@ -17,7 +17,9 @@ are known to be absent, 255 left out; S_L fully, S_P partly labelled items; L_Pt
 Deviations: pseudo-labels are made as they are needed by a snapshot of the network, taken as often as the paper renews
 its stored ones, so they follow the augmentation; they are chosen among background and the structures that were *not*
 annotated in the item (an argmax over all could contradict its labels). Duals start at -1/q and -1/(1-q) and are
-projected onto (-inf, -1] (see ``losses.prior``).
+projected onto (-inf, -1] (see ``losses.prior``). Of a step's micro-batches (``accumulate``), which Algorithm 1 does not
+have, the duals climb by the mean prediction of the first. ``dice_weight`` above 0 adds a soft Dice to J_L that the paper
+does not have.
 The paper leaves open, and we took: J_L and J_P each a mean over their own voxels (it prints one common 1/N); q counted
 on patches drawn as those of p are; a slice repeated in three channels; rate of stage 2 constant; background has a
 prior too.
@@ -157,6 +159,7 @@ class PannObjective(Objective):
         self.prior = PriorLoss(classes, config.dual, config.dual_rate, config.prior_momentum)
         self.teacher = copy.deepcopy(self.nets).requires_grad_(False).eval()
         self._p: Tensor | None = None
+        self._climbed = False
 
     def train(self, mode: bool = True) -> PannObjective:
         """The teacher stays in evaluation mode."""
@@ -183,7 +186,8 @@ class PannObjective(Objective):
             self.prior.start(class_fractions(batches, self.classes))
 
     def before_step(self, stage: Stage, step: int) -> None:
-        """The teacher becomes the network as it is."""
+        """The duals are due again; now and then the teacher becomes the network as it is."""
+        self._climbed = False
         if stage.name == "mixed" and step % self.config.teacher_every == 0:
             self.teacher.load_state_dict(self.nets.state_dict())
 
@@ -193,7 +197,8 @@ class PannObjective(Objective):
         return self.config.prior_weight if self.config.supervision == "pann" else 0.0
 
     def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
-        """J_L, and in stage 2 J_P and J_C where their weight is not 0. The duals climb first (Algorithm 1)."""
+        """J_L, and in stage 2 J_P and J_C where their weight is not 0. The duals climb first (Algorithm 1), once in a step
+        of several micro-batches."""
         full = batch.annotated[:, 0]
         x, y = batch.x[batch.phase], batch.y[batch.phase]
         weight = self.config.partial_weight
@@ -207,8 +212,9 @@ class PannObjective(Objective):
             terms["J_P"] = weight * mean_cross_entropy(log_p_p, target)
         if self.prior_weight:
             p = mean_prediction(log_p_p, y[~full])
-            self._p = p.detach()
-            self.prior.ascend(self._p)
+            if not self._climbed:
+                self._climbed, self._p = True, p.detach()
+                self.prior.ascend(self._p)
             terms["J_C"] = self.prior_weight * self.prior(p)
         return terms
 
@@ -229,7 +235,7 @@ class PannObjective(Objective):
         return pseudo_labels(self.teacher(x), y, annotated)
 
     def watched(self) -> Mapping[str, float]:
-        """How far the duals lag behind, and how far the last step's p is from q."""
+        """How far the duals lag behind the p they last climbed by, and how far that is from q."""
         if self._p is None:
             return {}
         return {"dual_residual": self.prior.residual(self._p), "prior_divergence": self.prior.divergence(self._p)}
