@@ -85,7 +85,8 @@ class Loop:
     ----------
     draw : gives batches.
     save : writes a checkpoint for the number of steps done.
-    look : called with (stage, steps done) when it is time to look at the held-out cases.
+    look : called with (stage, steps done) when it is time to look at the held-out cases. It may take long, so what was
+        done is saved first; a run that goes on from there looks again, and records what an uninterrupted one does.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Loop:
         Raises
         ------
         Cancelled : after the current step, with a checkpoint saved.
-        UserError : where a loss is no longer a number.
+        UserError : where a loss or a weight is no longer a number.
         """
         first_stage, first_step = self._restore_place(start)
         before = sum(stage.steps for stage in self.stages[:first_stage])
@@ -128,6 +129,8 @@ class Loop:
             movers = [Mover(self.objective, turn, stage.steps) for turn in stage.turns]
             if begun and start is not None:
                 self._restore_optimisers(movers, start)
+            if begun and start is not None and start.meta.get("look"):
+                self._look(stage, before + begun)
             if begun < stage.steps:
                 self._train(stage, index, begun, before, movers)
             before += stage.steps
@@ -151,13 +154,15 @@ class Loop:
                 last = done == stage.steps
                 if done % REPORT_EVERY == 0 or last:
                     self._report(stage, done, total, (time.monotonic() - began) / (done - first))
-                if done % run.validation.every == 0 or last:
+                look = done % run.validation.every == 0 or last
+                stop = self.processes.any(self._cancel.requested)
+                if look or stop or total % run.checkpoint_every == 0:
+                    self._save_whole(stage, index, done, total, movers, look)
+                if look and not stop:
                     paused = time.monotonic()
                     self._look(stage, total)
                     began += time.monotonic() - paused
-                stop = self.processes.any(self._cancel.requested)
-                if total % run.checkpoint_every == 0 or last or stop:
-                    self._save(total, self._checkpoint(index, done, movers))
+                    stop = self.processes.any(self._cancel.requested)
                 if stop:
                     raise Cancelled
 
@@ -193,10 +198,7 @@ class Loop:
         values = self._means.take(self.processes, self.run.accumulate) | dict(self.objective.watched())
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            raise UserError(
-                f"the loss '{wrong[0]}' is no longer a number at step {done} of stage {stage.name}; train with a lower "
-                "learning rate or in float32 (the last checkpoint is whole)"
-            )
+            raise _diverged(f"the loss '{wrong[0]}' is", stage, done)
         self._on_metrics("train", stage, total, values)
         text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         all_steps = sum(s.steps for s in self.stages)
@@ -206,12 +208,21 @@ class Loop:
 
     # --- state ---
 
-    def _checkpoint(self, index: int, done: int, movers: list[Mover]) -> Checkpoint:
+    def _save_whole(self, stage: Stage, index: int, done: int, total: int, movers: list[Mover], look: bool) -> None:
+        """Save, unless something is no number: that would take the place of a good checkpoint."""
+        checkpoint = self._checkpoint(index, done, movers, look)
+        losses = [name for name, value in checkpoint.meta["means"].items() if not math.isfinite(value)]
+        whole = all(bool(t.isfinite().all()) for t in checkpoint.tensors.values() if t.is_floating_point())
+        if self.processes.any(bool(losses) or not whole):
+            raise _diverged(f"the loss '{losses[0]}' is" if losses else "a weight is", stage, done)
+        self._save(total, checkpoint)
+
+    def _checkpoint(self, index: int, done: int, movers: list[Mover], look: bool) -> Checkpoint:
         tensors = {f"objective.{name}": t for name, t in self.objective.state_dict().items()}
         for mover in movers:
             tensors |= optimiser_tensors(mover.optimiser, list(mover.parameters), f"optimiser.{mover.turn.name}")
         means = {name: float(value) for name, value in self._means.sums.items()}
-        meta = {"stage": index, "done": done, "means": means, "count": self._means.count}
+        meta = {"stage": index, "done": done, "look": look, "means": means, "count": self._means.count}
         return Checkpoint(tensors, meta | {"scaler": self._scaler.state_dict()})
 
     def _restore_place(self, start: Checkpoint | None) -> tuple[int, int]:
@@ -230,6 +241,13 @@ class Loop:
         for mover in movers:
             prefix = f"optimiser.{mover.turn.name}"
             load_optimiser(mover.optimiser, list(mover.parameters), prefix, start.tensors)
+
+
+def _diverged(what: str, stage: Stage, done: int) -> UserError:
+    return UserError(
+        f"{what} no longer a number at step {done} of stage {stage.name}; train with a lower learning rate or in "
+        "float32 (the last checkpoint is whole)"
+    )
 
 
 def _seed(*numbers: int) -> int:
