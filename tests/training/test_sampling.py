@@ -14,7 +14,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.methods.base import Draw
 from napari_multiphase.training.augment import draw_move
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
-from napari_multiphase.training.sampling import draw_batch
+from napari_multiphase.training.sampling import check_draws, draw_batch
 from napari_multiphase.volume import Phase
 
 WIDE = (-1024.0, 30000.0)
@@ -149,9 +149,9 @@ def test_cases_without_what_is_needed_are_passed_over_and_none_left_is_one_sente
     lone = replace(case(name="lone"), scans={Phase.ARTERIAL: scan()}, pair=None)
     batch = draw_batch(run(), Traits(), draw(), [lone, case()], 0, 0)
     assert batch.x[Phase.VENOUS].shape[0] == 4
-    with pytest.raises(UserError, match="no training case has the venous scan"):
+    with pytest.raises(UserError, match="no case to learn from has the venous scan"):
         draw_batch(run(), Traits(), draw(), [lone], 0, 0)
-    with pytest.raises(UserError, match="the arterial and the venous scan"):
+    with pytest.raises(UserError, match="both scans with venous labels"):
         draw_batch(run(), Traits(), draw(pairing="pair"), [lone], 0, 0)
     with pytest.raises(UserError, match="annotated in part"):
         draw_batch(run(), Traits(), draw(annotation="partial"), [case()], 0, 0)
@@ -212,3 +212,27 @@ def test_enlarging_by_two_shows_twice_the_size():
     y = draw_batch(run(batch=1), Traits(), wanted, [one], 0, 0).y[Phase.VENOUS][0]
     # The box is 13 voxels wide, from 8 to 20; the centre is 15.5.
     assert y[16, 16].nonzero().flatten().tolist() == list(range(26))
+
+
+def test_a_pair_is_learned_from_by_its_venous_labels():
+    bare = replace(scan(), anchors=anchors(np.full((1, 1, 1), 255)))
+    one = replace(case(), pair={Phase.ARTERIAL: scan(), Phase.VENOUS: bare})
+    with pytest.raises(UserError, match="both scans with venous labels"):
+        check_draws(run(), [Draw("pair")], [one])
+
+
+def test_what_some_stage_lacks_is_said_before_the_first_step():
+    full, part = case(), case(name="b", complete=False)
+    check_draws(run(), [draw(annotation="mixed")], [full, part])
+    with pytest.raises(UserError, match="annotated in part has the venous scan"):
+        check_draws(run(), [draw(), draw(annotation="mixed")], [full])
+    lone = replace(full, scans={Phase.VENOUS: scan()}, pair=None)
+    with pytest.raises(UserError, match="the arterial scan with labels"):
+        check_draws(run(), [draw(phases=tuple(Phase))], [lone])
+
+
+def test_without_a_case_annotated_in_full_nobody_shows_background():
+    part = case(name="b", complete=False)
+    with pytest.raises(UserError, match="even 'b' lacks spleen"):
+        check_draws(run(labels=(0, 1, 2)), [draw()], [part])
+    check_draws(run(labels=(0, 1, 2)), [draw(knows_background=True)], [part])

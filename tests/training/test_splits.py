@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from napari_multiphase.config.run import ValidationConfig
 from napari_multiphase.errors import UserError
-from napari_multiphase.training.cases import TrainingCase
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.splits import folds, read_split, split_cases, write_split
+from napari_multiphase.volume import Phase
 
 
-def case(number: int, patient: str, complete: bool = True) -> TrainingCase:
-    return TrainingCase(f"c{number}", patient, {}, {}, np.array([complete, True]), (3.0, 2.0, 2.0))
+def case(number: int, patient: str, complete: bool = True, phases: tuple[Phase, ...] = tuple(Phase)) -> TrainingCase:
+    voxels, point = np.zeros((1, 1, 1), np.uint8), np.zeros((1, 3), np.int32)
+    scans = dict.fromkeys(phases, PhaseArrays(voxels.astype(np.int16), voxels, (point, point), 0.0, 1.0))
+    pair = scans if len(scans) == 2 else None
+    return TrainingCase(f"c{number}", patient, scans, pair, np.array([complete, True]), (3.0, 2.0, 2.0))
 
 
 @pytest.mark.parametrize(
@@ -47,12 +51,27 @@ def test_patients_are_never_split_and_an_empty_side_is_said(drawn, fold):
 def test_what_is_unusual_is_said():
     validation = ValidationConfig(folds=5, fold=0)
     assert "fold 0 of 5 is empty" in split_cases([case(0, "a"), case(1, "b")], validation).notes[0]
-    assert "one patient only" in split_cases([case(0, "a"), case(1, "a")], validation).words()
+    assert "nothing is held out" in split_cases([case(0, "a"), case(1, "a")], validation).words()
     both = [case(0, "a"), case(1, "b", complete=False)]
-    assert "every patient" in split_cases(both, ValidationConfig(folds=2, fold=1)).words()
+    assert split_cases(both, ValidationConfig(folds=2, fold=1)).train == ("c0",), "a full one teaches"
     assert "annotated in full" in split_cases([case(i, f"p{i}", False) for i in range(9)], validation).words()
     with pytest.raises(UserError, match="no case to learn from"):
         split_cases([], validation)
+
+
+def test_partly_annotated_cases_are_all_learned_from():
+    """Each set of them stays whole (PAPER 004: five folds of six over the fully labelled set)."""
+    cases = [case(i, f"p{i}", complete=i < 30) for i in range(150)]
+    split = split_cases(cases, ValidationConfig(folds=5, fold=0))
+    assert split.validation == tuple(f"c{i}" for i in range(6)) and len(split.train) == 144
+
+
+def test_who_cannot_be_judged_is_not_held_out():
+    lone = [case(i, f"p{i}", phases=(Phase.VENOUS,)) for i in range(2)]
+    cases = [*lone, *(case(i, f"p{i}") for i in range(2, 10))]
+    assert split_cases(cases, ValidationConfig(folds=4, fold=0), "pair").validation == ("c2", "c3")
+    assert split_cases(cases, ValidationConfig(folds=5, fold=0)).validation == ("c0", "c1")
+    assert "nothing is held out" in split_cases(lone, ValidationConfig(folds=5), "pair").words()
 
 
 def test_a_split_is_written_and_read_back(tmp_path):

@@ -24,12 +24,15 @@ class Draw:
     Attributes
     ----------
     pairing : "single": each item is one phase of a case, the phases of `phases` taking turns step by step. "pair": both
-        phases at the same place of the venous grid (the arterial scan resampled through the case's transform).
+        phases at the same place of the venous grid (the arterial scan resampled through the case's transform), learned
+        from by the labels of the venous phase.
     phases : for "single": which phases.
     annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
         of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
     focus : channels that patches are centred on; empty for all structures present, each equally likely.
     focus_share : share of patches that are centred on a voxel of a focus channel; the rest lie anywhere.
+    knows_background : whether the loss learns what background is from voxels of 254 too; elsewhere some case must be
+        annotated in full.
     patch_vox : (D, H, W) instead of the run's.
     augment : random changes.
     """
@@ -39,6 +42,7 @@ class Draw:
     annotation: Literal["any", "full", "partial", "mixed"] = "any"
     focus: tuple[int, ...] = ()
     focus_share: float = 0.75
+    knows_background: bool = False
     patch_vox: tuple[int, int, int] | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.volume import Phase
+
+Reads = Literal["each", "pair"]
+"""What a network is fed: one phase, or both at the same place."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class TrainingCase:
     annotated: NDArray[np.bool_]
     spacing_mm: tuple[float, float, float]
     key: str = ""
+
+    def shows(self, reads: Reads) -> bool:
+        """Whether a prediction of it can be judged: it has what the method reads, and labels there."""
+        scans = self.scans if reads == "each" else self.pair or {}
+        judged = [scan for phase, scan in scans.items() if reads == "each" or phase == Phase.VENOUS]
+        return bool(self.annotated.any()) and any(len(points) for scan in judged for points in scan.anchors)
 
     @property
     def complete(self) -> bool:

@@ -23,12 +23,16 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, OnEvent, ignore
 from napari_multiphase.inference.device import choose_device, device_words
 from napari_multiphase.labels import name_of
+from napari_multiphase.methods import method
+from napari_multiphase.methods.base import Objective
 from napari_multiphase.training.cache import case_sources
-from napari_multiphase.training.cases import TrainingCase
+from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.estimate import Cost, cost_of, measured_speed
+from napari_multiphase.training.sampling import check_draws
 from napari_multiphase.training.sources import CaseSource, annotated_channels
 from napari_multiphase.training.splits import split_cases
 from napari_multiphase.training.survey import Survey, look
+from napari_multiphase.volume import Phase
 
 PHANTOMS = "phantoms"
 _SHARE_OF_FREE = 0.8
@@ -148,16 +152,19 @@ class _Draft:
         self._split(sources)
 
     def _split(self, sources: Sequence[CaseSource]) -> None:
-        labels, spacing = self.run.labels, self.run.spacing_mm
-        cases = [
-            TrainingCase(s.id, s.patient, {}, {}, annotated_channels(labels, s.annotated), spacing) for s in sources
-        ]
-        split = split_cases(cases, self.run.validation)
+        traits = method_config(self.run.method, self.run.method_config).traits
+        cases = [_outline(self.run, source) for source in sources]
+        split = split_cases(cases, self.run.validation, traits.reads)
         self.because(
             "validation", f"{len(split.train)} cases to learn from, {len(split.validation)} held out, by patient"
         )
         for note in split.notes:
             self.because("validation", note)
+        learn = [case for case in cases if case.id in split.train]
+        if self.run.method == "pann" and all(case.complete for case in learn):
+            self.change(method_config={**self.run.method_config, "supervision": "full"})
+            self.because("method_config", "every case is annotated in full, so there is nothing for a prior to guide")
+        check_draws(self.run, (stage.draw for stage in _objective(self.run).stages() if stage.steps), learn)
 
     def _labels(self, seen: Survey) -> None:
         drawn = {label for label, count in seen.annotated.items() if count}
@@ -247,10 +254,17 @@ class _Draft:
         return cost
 
     def _more_micro_batches(self) -> bool:
-        larger = [n for n in range(self.run.accumulate + 1, self.run.batch + 1) if self.run.batch % n == 0]
-        if larger:
-            self.change(accumulate=larger[0])
-        return bool(larger)
+        before = self.run
+        for pieces in range(before.accumulate + 1, before.batch + 1):
+            if before.batch % pieces == 0:
+                self.change(accumulate=pieces)
+                try:
+                    _objective(self.run)
+                except UserError:  # the method mixes cases within a micro-batch
+                    continue
+                return True
+        self.run = before
+        return False
 
     def _smaller_patch(self) -> bool:
         divisor, patch = self._divisor(), self.run.patch_vox
@@ -282,6 +296,23 @@ class _Draft:
                 f"{self.run.method} learns from pairs: {seen.cases - seen.pairs} cases have one phase and are left out."
             )
         return lines
+
+
+def _objective(run: RunConfig) -> Objective:
+    """Without numbers; a UserError where the method refuses the run."""
+    with torch.device("meta"):
+        return method(run.method).objective(run)
+
+
+def _outline(run: RunConfig, source: CaseSource) -> TrainingCase:
+    """What a case will have, as far as is known unread: its phases, and labels in each if anything was annotated."""
+    annotated = annotated_channels(run.labels, source.annotated)
+    point, nothing = np.zeros((1, 3), np.int32), np.empty((0, 0, 0))
+    anchors = tuple(point[: int(known)] for known in annotated)
+    scan = PhaseArrays(nothing.astype(np.int16), nothing.astype(np.uint8), anchors, 0.0, 1.0)
+    scans = dict.fromkeys(source.phases, scan)
+    pair = scans if len(scans) == len(Phase) else None
+    return TrainingCase(source.id, source.patient, scans, pair, annotated, run.spacing_mm)
 
 
 def _room(device: torch.device, memory_gb: float | None) -> tuple[float, str]:

@@ -5,7 +5,7 @@ So a resumed run needs no generator state, and any division of a batch over proc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from napari_multiphase.config import RunConfig, Traits
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.resample import AIR_HU
 from napari_multiphase.imaging.windows import normalise
-from napari_multiphase.labels import BACKGROUND, UNKNOWN
+from napari_multiphase.labels import BACKGROUND, UNKNOWN, name_of
 from napari_multiphase.methods.base import Batch, Draw
 from napari_multiphase.training.augment import Move, Vox, change_hu, draw_move, moved
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
@@ -43,7 +43,8 @@ def draw_batch(
     UserError : none of `cases` has what `draw` asks for.
     """
     items = range(run.batch) if items is None else items
-    phases = tuple(Phase) if draw.pairing == "pair" else (draw.phases[step % len(draw.phases)],)
+    turns = _turns(draw)
+    phases = turns[step % len(turns)]
     pools = _pools(run, draw, cases, phases)
     drawn = []
     for item in items:
@@ -56,6 +57,31 @@ def draw_batch(
     annotated = torch.stack([item.annotated for item in drawn])
     seed = int(np.random.SeedSequence([run.seed, stage_index, step]).generate_state(1)[0])
     return Batch(x, y, annotated, seed, items.start, run.batch)
+
+
+def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingCase]) -> None:
+    """Raise the UserError that some step of some stage would end in, before the first one: no case for it, or none
+    that shows what background is."""
+    for draw in draws:
+        for phases in _turns(draw):
+            pool = [case for half in _pools(run, draw, cases, phases) for case in half]
+            if not draw.knows_background and not any(case.complete for case in pool):
+                most = max(pool, key=lambda case: int(case.annotated.sum()))
+                lacking = ", ".join(
+                    name_of(label)
+                    for label, known in zip(run.labels, most.annotated, strict=True)
+                    if label and not known
+                )
+                raise UserError(
+                    f"no case to learn from is annotated in full (even '{most.id}' lacks {lacking}), so nothing would "
+                    f"tell {run.method} what is background; leave such structures out of `labels`, or add cases that "
+                    "have them all"
+                )
+
+
+def _turns(draw: Draw) -> tuple[tuple[Phase, ...], ...]:
+    """The phases that each step reads, step by step in turn."""
+    return (tuple(Phase),) if draw.pairing == "pair" else tuple((phase,) for phase in draw.phases)
 
 
 @dataclass(frozen=True)
@@ -83,11 +109,13 @@ def _pools(
 
 
 def _usable(case: TrainingCase, draw: Draw, phases: tuple[Phase, ...]) -> bool:
-    """Whether the case has the phases, and labels in them unless it has none at all (then it is unlabelled data)."""
+    """Whether the case has the phases, and labels in them (a pair: in the venous one) unless it has none at all (then
+    it is unlabelled data)."""
     arrays = _arrays(case, draw)
     if any(phase not in arrays for phase in phases):
         return False
-    return not case.annotated.any() or any(len(points) for phase in phases for points in arrays[phase].anchors)
+    drawn = (Phase.VENOUS,) if draw.pairing == "pair" else phases
+    return not case.annotated.any() or any(len(points) for phase in drawn for points in arrays[phase].anchors)
 
 
 def _arrays(case: TrainingCase, draw: Draw) -> Mapping[Phase, PhaseArrays]:
@@ -96,10 +124,10 @@ def _arrays(case: TrainingCase, draw: Draw) -> Mapping[Phase, PhaseArrays]:
 
 def _some(cases: list[TrainingCase], words: str, phases: tuple[Phase, ...]) -> list[TrainingCase]:
     if not cases:
-        needed = f"the {' and the '.join(phases)} scan"
+        needed = "both scans with venous labels" if len(phases) > 1 else f"the {phases[0]} scan with labels"
         raise UserError(
-            f"no training case {words + ' ' if words else ''}has {needed} with labels; add such cases, or choose "
-            "another method or another split"
+            f"no case to learn from {words + ' ' if words else ''}has {needed}; add such cases, or choose another "
+            "method, another `supervision` or another split"
         )
     return cases
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_multiphase.config.run import ValidationConfig
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.training.cases import TrainingCase
+from napari_multiphase.training.cases import Reads, TrainingCase
 
 SPLIT_FILE = "split.json"
 
@@ -38,32 +38,29 @@ def folds(count: int, k: int) -> list[range]:
     return [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
 
-def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig) -> Split:
+def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig, reads: Reads = "each") -> Split:
     """The split of `cases` by patient, in the order in which the patients first appear.
 
-    Cases annotated in full and in part are folded apart, so that both sides have their share of each. Where the
-    fold is empty the last patient is held out, and a note says so; with a single patient nobody is, and a note says so.
+    The folds are of the patients by whom a method that `reads` each phase or the pair can be judged: those with a case
+    annotated in full, or, where fewer than two have one, in part; all others are learned from (PAPER 004 folds its
+    fully labelled set). Where the fold is empty the last of them is held out. Whatever is unusual is said in a note.
     """
     if not cases:
         raise UserError("there is no case to learn from; name a data set that has some")
-    everybody = list(dict.fromkeys(c.patient for c in cases))
-    held: set[str] = set()
+    judged = [c for c in cases if c.shows(reads)]
+    full = list(dict.fromkeys(c.patient for c in judged if c.complete))
+    partly = [p for p in dict.fromkeys(c.patient for c in judged) if p not in full]
+    patients = full if len(full) > 1 else partly
+    held = {patients[i] for i in folds(len(patients), validation.folds)[validation.fold]}
     notes = []
-    for complete in (True, False):
-        patients = [p for p in everybody if any(c.patient == p and c.complete is complete for c in cases)]
-        patients = [p for p in patients if complete or p not in held]
-        held |= {patients[i] for i in folds(len(patients), validation.folds)[validation.fold]}
-    if len(everybody) == 1:
+    if len(full) + len(partly) < 2:
         held = set()
-        notes.append("there is one patient only: nothing is held out, so no figure speaks of new cases")
+        notes.append("one patient at most has labels to learn from and to judge by: nothing is held out")
     elif not held:
-        held = {next((c.patient for c in reversed(cases) if c.complete), everybody[-1])}
+        held = {patients[-1]}
         where = f"fold {validation.fold} of {validation.folds}"
-        notes.append(f"{where} is empty: patient {next(iter(held))} is held out instead")
-    elif len(held) == len(everybody):
-        held.remove(everybody[0])
-        notes.append(f"the fold holds out every patient: patient {everybody[0]} is learned from")
-    if held and not any(c.complete for c in cases if c.patient in held):
+        notes.append(f"{where} is empty: patient {patients[-1]} is held out instead")
+    if held and not any(c.complete for c in judged if c.patient in held):
         notes.append("no held-out case is annotated in full: figures speak of the structures that are")
     train = tuple(c.id for c in cases if c.patient not in held)
     out = tuple(c.id for c in cases if c.patient in held)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,13 +32,15 @@ from napari_multiphase.methods.base import Objective, Stage, stored_state
 from napari_multiphase.model import CARD_FILE, Model
 from napari_multiphase.training.cache import prepare_cases
 from napari_multiphase.training.cases import TrainingCase
-from napari_multiphase.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from napari_multiphase.training.checkpoint import FOLDER as CHECKPOINTS
+from napari_multiphase.training.checkpoint import Checkpoint, has_checkpoints, load_checkpoint, save_checkpoint
+from napari_multiphase.training.lock import locked
 from napari_multiphase.training.loop import Loop
 from napari_multiphase.training.preview import PREVIEW_FOLDER, write_preview
 from napari_multiphase.training.processes import Processes
-from napari_multiphase.training.record import Recorder
+from napari_multiphase.training.record import METRICS_FILE, Recorder, read_metrics
 from napari_multiphase.training.report import REPORT_FILE, machine, write_report
-from napari_multiphase.training.sampling import draw_batch
+from napari_multiphase.training.sampling import check_draws, draw_batch
 from napari_multiphase.training.splits import Split, read_split, split_cases, write_split
 from napari_multiphase.training.validate import validate
 from napari_multiphase.volume import Phase
@@ -62,10 +65,11 @@ def train(
     Cancelled : after the current step; ``resume`` goes on from there.
     """
     team = Processes(run)
-    if team.main:
-        _claim(run, folder)
-    team.wait()
-    return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, None)
+    with _alone(folder, team, on_event):
+        if team.main:
+            _claim(run, folder)
+        team.wait()
+        return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, resumed=False)
 
 
 def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Model:
@@ -75,7 +79,7 @@ def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, canc
 
     Raises
     ------
-    UserError : there is no run, its data changed, or every checkpoint is damaged.
+    UserError : there is no run or it is at work, its data changed, or its checkpoints are damaged or gone.
     """
     if not (folder / RUN_FILE).is_file():
         raise UserError(f"{folder}: holds no run ({RUN_FILE} is missing); name the folder that `multiphase train` made")
@@ -83,9 +87,15 @@ def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, canc
         on_event(Event("done", f"this run is finished: its model is in {folder / MODEL_FOLDER}", 1.0))
         return read_model(folder / MODEL_FOLDER)
     run = read_run(folder / RUN_FILE)
-    start = load_checkpoint(folder)
     team = Processes(run)
-    return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, start)
+    with _alone(folder, team, on_event):
+        team.wait()
+        return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, resumed=True)
+
+
+def _alone(folder: Path, team: Processes, on_event: OnEvent) -> AbstractContextManager[None]:
+    """The folder's lock, held by the process that writes."""
+    return locked(folder, on_event) if team.main else nullcontext()
 
 
 def _claim(run: RunConfig, folder: Path) -> None:
@@ -94,7 +104,11 @@ def _claim(run: RunConfig, folder: Path) -> None:
             f"{folder}: holds a run already; go on with it by `multiphase train --resume {folder}`, or choose another "
             "folder with --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    if has_checkpoints(folder):
+        raise UserError(
+            f"{folder / CHECKPOINTS}: holds checkpoints of a run whose {RUN_FILE} is gone; put that file back to "
+            "resume, or choose another folder with --out"
+        )
     with atomic_path(folder / RUN_FILE) as part:
         write_run(run, part)
 
@@ -113,42 +127,48 @@ class _Run:
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.folder, self._hear)
 
-    def go(self, processes: int, start: Checkpoint | None) -> Model:
+    def go(self, processes: int, *, resumed: bool) -> Model:
+        """Train from the last checkpoint, or from the beginning, to the end."""
         try:
-            return self._go(processes, start)
+            return self._go(processes, resumed)
         except Cancelled:
             self.tell(Event("warning", f"stopped; `multiphase train --resume {self.folder}` goes on"))
+            self._report()
             raise
-        except UserError as error:
-            self.tell(Event("failed", str(error)))
+        except Exception as error:
+            self.tell(Event("failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"))
+            self._report()
             raise
 
-    def _go(self, processes: int, start: Checkpoint | None) -> Model:
+    def _go(self, processes: int, resumed: bool) -> Model:
         run, team = self.run, self.team
-        self.tell(Event("started", "training" if start is None else "going on", data={"machine": machine()}))
+        self.tell(Event("started", "going on" if resumed else "training", data={"machine": machine()}))
+        start = self._start() if resumed else None
         if team.main:
             self.recorder.rewind({"metrics_bytes": 0} if start is None else start.meta["records"])
+            self._report()
         chosen = method(run.method)
         traits = method_config(run.method, run.method_config).traits
         cases = prepare_cases(run, traits, processes=processes, on_event=self.tell, cancel=self.cancel)
         split = self._split(cases, resumed=start is not None)
         by_id = {case.id: case for case in cases}
-        learn, held = [by_id[i] for i in split.train], [by_id[i] for i in split.validation]
+        learn = [by_id[i] for i in split.train]
+        held = [by_id[i] for i in split.validation if by_id[i].shows(traits.reads)][: run.validation.cases]
         torch.manual_seed(run.seed)
         objective = chosen.objective(run)
+        check_draws(run, (stage.draw for stage in objective.stages() if stage.steps), learn)
         if start is None and run.start_from:
             load_start(objective, find_model(run.start_from), run)
         objective.to(team.device).train()
 
         def look(stage: Stage, step: int) -> None:
             # A process without cases takes part all the same: the sums are over all of them.
-            chosen_cases = held[: run.validation.cases]
             show = partial(self._show, step) if team.main else None
-            values = validate(run, chosen, objective.nets, chosen_cases, team, show)
+            values = validate(run, chosen, objective.nets, held, team, show)
             if team.main and values:
                 self.recorder.metrics("validation", stage.name, step, values)
                 self.tell(Event("metric", _dice_words(values), data={"validation": True, "step": step, **values}))
-                self.recorder.attempt(REPORT_FILE, lambda: write_report(self.folder))
+                self._report()
 
         Loop(
             run,
@@ -164,19 +184,48 @@ class _Run:
         ).finish(start)
         return self._finish(objective)
 
+    def _start(self) -> Checkpoint | None:
+        """Where to go on; None where the run stopped before its first checkpoint."""
+        start = load_checkpoint(self.folder, self.tell)
+        if start is not None:
+            return start
+        reached = max((row.step for row in read_metrics(self.folder)), default=0)
+        if reached > self.run.checkpoint_every:
+            raise UserError(
+                f"{self.folder / CHECKPOINTS}: no checkpoint is left of a run that reached step {reached}; put the "
+                f"folder back, or remove {METRICS_FILE} to begin again at step 0"
+            )
+        self.tell(Event("warning", f"{self.folder / CHECKPOINTS}: no checkpoint; the run begins again at step 0"))
+        return None
+
+    def _known(self) -> dict[str, str] | None:
+        """The cases of a run that is resumed: id -> key; None where the file is gone."""
+        path = self.folder / DATA_FILE
+        try:
+            return {str(case): str(key) for case, key in json.loads(path.read_text(encoding="utf-8")).items()}
+        except FileNotFoundError:
+            self.tell(Event("warning", f"{path} is gone: whether the cases are what they were cannot be told"))
+            return None
+        except (OSError, ValueError, AttributeError) as error:
+            text = f"{path} is damaged; put it back, or remove it to go on without comparing the cases"
+            raise UserError(text) from error
+
     def _split(self, cases: Sequence[TrainingCase], resumed: bool) -> Split:
         """The split of this run, kept in its folder; a resumed run's data must be what it was."""
         keys = {case.id: case.key for case in cases}
         if resumed:
-            known = json.loads((self.folder / DATA_FILE).read_text(encoding="utf-8"))
+            split, known = read_split(self.folder), self._known()
+            if known is None:  # at least nobody may be missing
+                known = {case: keys.get(case, "") for case in (*split.train, *split.validation)} | keys
             changed = sorted(set(known.items()) ^ set(keys.items()))
             if changed:
                 raise UserError(
                     f"case '{changed[0][0]}' is not what it was when this run began; put the old files back, or train "
                     "anew in another folder"
                 )
-            return read_split(self.folder)
-        split = split_cases(cases, self.run.validation)
+            return split
+        reads = method_config(self.run.method, self.run.method_config).traits.reads
+        split = split_cases(cases, self.run.validation, reads)
         if self.team.main:
             write_split(split, self.run.validation, self.folder)
             with atomic_path(self.folder / DATA_FILE) as part:
@@ -209,11 +258,15 @@ class _Run:
         if self.team.main:
             model = write_model(self.folder / MODEL_FOLDER, card_of(self.run), model_tensors(objective))
             self.tell(Event("done", f"model written to {model.folder}", 1.0))
-            self.recorder.attempt(REPORT_FILE, lambda: write_report(self.folder))
+            self._report()
         self.team.wait()
         return model or read_model(self.folder / MODEL_FOLDER)
 
     # --- events ---
+
+    def _report(self) -> None:
+        if self.team.main:
+            self.recorder.attempt(REPORT_FILE, lambda: write_report(self.folder))
 
     def tell(self, event: Event) -> None:
         """To the run's records and to the caller, from one process."""

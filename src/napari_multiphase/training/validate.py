@@ -13,7 +13,7 @@ from torch import nn
 
 from napari_multiphase.config import RunConfig, method_config
 from napari_multiphase.inference.arrays import predict_arrays
-from napari_multiphase.labels import UNKNOWN, name_of
+from napari_multiphase.labels import IGNORE, UNKNOWN, name_of
 from napari_multiphase.methods.base import Method
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.processes import Processes
@@ -58,7 +58,7 @@ def validate(
                 {phase: (scan.mean, scan.std) for phase, scan in scans.items()},
             )
             for phase, channels in found.items():
-                sums += _dice(channels, scans[phase].channels, len(run.labels))
+                sums += _dice(channels, scans[phase].channels, case.annotated)
             if show and found and number == 0:
                 _show(run, scans, found, show)
     totals, counts = processes.total(torch.from_numpy(sums).to(processes.device)).cpu().numpy()
@@ -69,15 +69,20 @@ def validate(
     return values
 
 
-def _dice(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:
-    """(2, K): Dice per channel, and 1 where the channel lies in the reference; unknown voxels left out."""
-    known = truth < UNKNOWN
-    found, truth = found[known], truth[known]
+def _dice(found: NDArray[np.uint8], truth: NDArray[np.uint8], annotated: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(2, K): Dice per channel, and 1 where the channel was `annotated` (K,) and lies in the reference.
+
+    Voxels of 255 are left out, and those of 254 where the case is annotated in full. Where it is in part, 254 is none
+    of the annotated structures: to find one there is wrong.
+    """
+    classes = len(annotated)
+    judged = truth < UNKNOWN if annotated[0] else truth < IGNORE
+    found, truth = found[judged], truth[judged]
     both = np.bincount(truth[truth == found], minlength=classes)
-    sizes = np.bincount(truth, minlength=classes), np.bincount(found, minlength=classes)
-    dice = 2 * both / np.maximum(sizes[0] + sizes[1], 1)
-    present = sizes[0] > 0
-    return np.stack([dice * present, present.astype(float)])
+    drawn = np.bincount(truth[truth < UNKNOWN], minlength=classes)
+    sizes = drawn + np.bincount(found, minlength=classes)
+    present = annotated & (drawn > 0)
+    return np.stack([2 * both / np.maximum(sizes, 1) * present, present.astype(float)])
 
 
 def _show(

@@ -128,7 +128,14 @@ class UrimObjective(Objective):
     def _liver_draw(self) -> Draw:
         patch = (self.config.slices, *self.plane_vox)
         augment = self.config.liver.augment
-        return Draw("single", (Phase.VENOUS,), focus=self.liver_channels, patch_vox=patch, augment=augment)
+        return Draw(
+            "single",
+            (Phase.VENOUS,),
+            focus=self.liver_channels,
+            knows_background=True,
+            patch_vox=patch,
+            augment=augment,
+        )
 
     def _tumour_draw(self) -> Draw:
         """Cases whose liver is known if the mask is its label; more slices if the mask is predicted from stacks."""
@@ -139,6 +146,7 @@ class UrimObjective(Objective):
             annotation="full" if by_label else "any",
             focus=self.liver_channels or (self.tumour,),
             focus_share=self.config.tumour_share,
+            knows_background=True,
             patch_vox=(self.config.slices + margin, *self.plane_vox),
             augment=self.config.augment,
         )
