@@ -2,19 +2,24 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from tiny_runs import TINY, tiny_run
 
+from napari_multiphase.config import method_config
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
+from napari_multiphase.io.models import read_model
 from napari_multiphase.methods import METHODS
 from napari_multiphase.training import train as training
+from napari_multiphase.training.loop import Loop
+from napari_multiphase.training.plan import plan_training
 from napari_multiphase.training.record import read_metrics
-from napari_multiphase.training.train import resume, train
+from napari_multiphase.training.train import check_start, resume, train
 
 
 class StopAfter(Cancel):
@@ -126,6 +131,31 @@ def test_fine_tuning_starts_from_the_model(finished, tmp_path):
     wrong = tiny_run("pcn", labels=(0, 2, 18), start_from=str(folder / "model"))
     with pytest.raises(UserError, match="other labels"):
         train(wrong, tmp_path / "wrong", processes=1)
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_what_does_not_fit_a_model_is_named_before_the_data_are_prepared(finished):
+    model = read_model(finished("pcn")[0] / "model")
+    wider = TINY["pcn"]["method_config"] | {"segmentor": {"widths": [6, 8]}}
+    named = r"another network than this run's \(segmentor.widths \[4, 8\], not \[6, 8\]\); .*--from"
+    with pytest.raises(UserError, match=named):
+        UserError, match=r"another network than this run's \(segmentor.widths \[4, 8\], not \[6, 8\]\); .*--from"
+    ):
+        check_start(model, tiny_run("pcn", method_config=wider))
+    with pytest.raises(UserError, match="is a pcn model, and this run trains hpn"):
+        check_start(model, tiny_run("hpn"))
+    assert "window_hu" in check_start(model, tiny_run("pcn", window_hu=(-100, 300)))[0]
+    assert not check_start(model, tiny_run("pcn"))
+
+
+def test_a_plan_from_a_model_fits_it(finished):
+    folder = finished("pcn")[0] / "model"
+    run = plan_training("phantoms", "pcn", "smoke", start_from=str(folder)).run
+    assert not check_start(read_model(folder), run)
+    config, own = (method_config("pcn", c) for c in (run.method_config, read_model(folder).card.config))
+    assert run.start_from == str(folder) and config.optimiser.lr == pytest.approx(0.1 * own.optimiser.lr)
+    with pytest.raises(UserError, match="give --method pcn"):
+        plan_training("phantoms", "hpn", "smoke", start_from=str(folder))
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(finished):
@@ -144,6 +174,59 @@ def test_resuming_with_other_data_is_refused(tmp_path):
         resume(folder, processes=1)
     with pytest.raises(UserError, match="holds no run"):
         resume(tmp_path / "nothing")
+
+
+def stopped(folder, looks=8, **changes):
+    """A run that stopped with checkpoints of steps 3 and more."""
+    with pytest.raises(Cancelled):
+        train(tiny_run("pcn", **changes), folder, processes=1, cancel=StopAfter(looks))
+    assert "not finished" in (folder / "report.html").read_text()
+    return folder
+
+
+def test_lost_checkpoints_are_refused_and_the_curves_stay(finished, tmp_path):
+    folder = stopped(tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    before = (folder / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match=r"no checkpoint is left of a run that reached step \d.*remove metrics\.csv"):
+        resume(folder, processes=1)
+    assert (folder / "metrics.csv").read_bytes() == before
+    (folder / "metrics.csv").unlink()
+    events: list[Event] = []
+    resume(folder, processes=1, on_event=events.append)
+    assert any("begins again at step 0" in event.message for event in events if event.kind == "warning")
+    assert_same_run(finished("pcn")[0], folder)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_gives_the_same_run(finished, tmp_path):
+    folder = stopped(tmp_path / "run")
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    (newest / "state.safetensors").write_bytes(b"torn")
+    resume(folder, processes=1)
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    text = f"damaged at step {int(newest.name)}; the run goes on from step"
+    assert any(text in event["message"] for event in events if event["kind"] == "warning")
+    assert_same_run(finished("pcn")[0], folder)
+
+
+def test_a_lost_list_of_cases_is_told_and_a_damaged_one_refused(finished, tmp_path):
+    folder = stopped(tmp_path / "run")
+    (folder / "data.json").write_text("[")
+    with pytest.raises(UserError, match=r"data\.json is damaged; put it back, or remove it"):
+        resume(folder, processes=1)
+    (folder / "data.json").unlink()
+    events: list[Event] = []
+    resume(folder, processes=1, on_event=events.append)
+    assert any("data.json is gone" in event.message for event in events if event.kind == "warning")
+    assert_same_run(finished("pcn")[0], folder)
+
+
+def test_a_folder_whose_configuration_is_lost_is_not_trained_in(tmp_path):
+    folder = stopped(tmp_path / "run")
+    (folder / "run.yaml").unlink()
+    with pytest.raises(UserError, match=r"checkpoints of a run whose run\.yaml is gone"):
+        train(tiny_run("pcn"), folder, processes=1)
+    assert not (folder / "run.yaml").exists() and any((folder / "checkpoints").iterdir())
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(finished, tmp_path, monkeypatch):
@@ -169,6 +252,66 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(tmp_path):
     with pytest.raises(UserError, match="lower learning rate"):
         train(run, tmp_path / "run", processes=1, on_event=events.append)
     assert events[-1].kind == "failed"
+    assert "failed: the loss" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("spoilt_at", "what"), [(2, "a weight"), (1, "the loss")])
+def test_a_checkpoint_with_what_is_no_number_is_never_written(tmp_path, monkeypatch, spoilt_at, what):
+    real = Loop._move
+
+    def spoil(self, stage, mover, step, batches):
+        real(self, stage, mover, step, batches)
+        if step == spoilt_at:
+            next(iter(mover.parameters.values())).data.fill_(float("nan"))
+
+    monkeypatch.setattr(Loop, "_move", spoil)
+    run = tiny_run("pcn", validation={"every": 100})
+    with pytest.raises(UserError, match=f"{what}.* no longer a number at step 3 of stage shared"):
+        train(run, tmp_path / "run", processes=1)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_look_that_was_cut_short_is_taken_again(finished, tmp_path, monkeypatch, method):
+    """Killed within the look of step 5, when its figures are half written; stopped within the last one."""
+    whole, _ = finished(method)
+    folder, cancel = tmp_path / "run", Cancel()
+    real = training.validate
+
+    def killed(*args):
+        real(*args)
+        (folder / "metrics.csv").open("a").write("5,shared,valid")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "validate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_run(method, checkpoint_every=100), folder, processes=1)
+    assert [int(path.name) for path in (folder / "checkpoints").iterdir()] == [5]
+
+    def late(*args):
+        cancel.set()
+        return real(*args)
+
+    monkeypatch.setattr(training, "validate", late)
+    with pytest.raises(Cancelled):
+        resume(folder, processes=1, cancel=cancel)
+    monkeypatch.setattr(training, "validate", real)
+    resume(folder, processes=1)
+    assert_same_run(whole, folder)
+
+
+def test_a_stop_does_not_wait_for_a_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "validate", lambda *_: pytest.fail("looked"))
+    cancel = Cancel()
+    real = training.save_checkpoint
+
+    def save(folder, step, checkpoint):
+        cancel.set()
+        return real(folder, step, checkpoint)
+
+    monkeypatch.setattr(training, "save_checkpoint", save)
+    with pytest.raises(Cancelled):
+        train(tiny_run("pcn", checkpoint_every=4), tmp_path / "run", processes=1, cancel=cancel)
 
 
 def test_accumulated_micro_batches_are_the_same_step(finished, tmp_path):

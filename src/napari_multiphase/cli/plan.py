@@ -22,6 +22,9 @@ def plan(
         list[str] | None,
         typer.Option(help="A label of the data set and the structure it is: 'cancer=22'; 'cancer=' leaves it out."),
     ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune this model (name or folder).")
+    ] = None,
     memory_gb: Annotated[
         float | None,
         typer.Option(min=0.5, help="Memory a step may take; without: this machine's GPU, or what is free."),
@@ -37,6 +40,7 @@ def plan(
             method,
             preset,
             structures=named,
+            start_from=start_from,
             memory_gb=memory_gb,
             on_event=context.on_event,
             cancel=context.cancel,

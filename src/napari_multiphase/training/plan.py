@@ -22,9 +22,11 @@ from napari_multiphase.config import PRESETS, PhantomConfig, RunConfig, method_c
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, OnEvent, ignore
 from napari_multiphase.inference.device import choose_device, device_words
+from napari_multiphase.io.models import find_model
 from napari_multiphase.labels import name_of
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Objective
+from napari_multiphase.model import Model
 from napari_multiphase.training.cache import case_sources
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.estimate import Cost, cost_of, measured_speed
@@ -39,8 +41,11 @@ _SHARE_OF_FREE = 0.8
 _SMOKE = "smoke"
 _FIELDS = (
     "method", "name", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "batch", "accumulate",
-    "validation", "method_config",
+    "validation", "start_from", "method_config",
 )  # fmt: skip
+_OPTIONAL = ("start_from", "method_config")
+_TUNING = 0.1
+"""Share of a model's own steps and learning rates in a run that starts from it."""
 _WINDOW_STEP_HU = 10
 
 
@@ -78,6 +83,7 @@ def plan_training(
     preset_name: str = "workstation",
     *,
     structures: dict[str, int | None] | None = None,
+    start_from: str | None = None,
     memory_gb: float | None = None,
     on_event: OnEvent = ignore,
     cancel: Cancel | None = None,
@@ -87,6 +93,8 @@ def plan_training(
     Parameters
     ----------
     structures : the data set's label names -> ids of the label table, where they are not the table's own.
+    start_from : name or folder of a model to fine-tune: labels, window, spacing, patch and network are its own, the
+        steps a tenth of its own, the learning rates too.
     memory_gb : what a step may take; without it the GPU's memory, or what is free on a machine without one.
 
     Raises
@@ -95,6 +103,8 @@ def plan_training(
     """
     draft = _Draft(preset(method, preset_name), PRESETS[method][preset_name], preset_name)
     draft.take_data(dataset, structures or {})
+    if start_from is not None:
+        draft.take_model(find_model(start_from), start_from)
     sources = case_sources(draft.run)
     seen = look(draft.run, sources, on_event, cancel or Cancel())
     draft.fit(seen, sources)
@@ -111,6 +121,7 @@ class _Draft:
     run: RunConfig
     given: dict[str, Any]
     preset: str
+    fixed: str = ""
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
     def because(self, name: str, sentence: str) -> None:
@@ -123,7 +134,7 @@ class _Draft:
         """What the file says: all that was decided, and the preset's own settings of the method."""
         plain = self.run.model_dump(mode="json")
         plain["validation"] = {k: plain["validation"][k] for k in ("folds", "fold", "cases", "every")}
-        return {name: plain[name] for name in _FIELDS if name != "method_config" or plain[name]}
+        return {name: plain[name] for name in _FIELDS if name not in _OPTIONAL or plain[name]}
 
     def take_data(self, dataset: str | Path, structures: dict[str, int | None]) -> None:
         self.because("method_config", f"of the preset '{self.preset}'; what is not named here keeps its default")
@@ -135,12 +146,35 @@ class _Draft:
         path = str(Path(dataset).expanduser().resolve())
         self.change(data={"kind": "dataset", "path": path, "structures": structures})
 
+    def take_model(self, model: Model, name: str) -> None:
+        """All that the weights depend on, from the model's card; shorter and gentler than its own training."""
+        card = model.card
+        if card.method != self.run.method:
+            raise UserError(f"model '{card.name}' is a {card.method} model; give --method {card.method}")
+        self.fixed = f"of model '{card.name}'"
+        self.change(
+            start_from=str(model.folder) if Path(name).is_dir() else name,
+            name=f"{card.name}-tuned",
+            labels=card.labels,
+            window_hu=card.window_hu,
+            spacing_mm=card.spacing_mm,
+            patch_vox=card.tile_vox,
+            overlap=card.overlap,
+            method_config=_gentler(card.config),
+        )
+        self.reasons["method_config"] = [f"{self.fixed}, with a tenth of its steps and of its learning rates"]
+
     # --- what the data say ---
 
     def fit(self, seen: Survey, sources: Sequence[CaseSource]) -> None:
         """Labels, window, spacing and patch; and who will be held out."""
         if not seen.looked_at:
             raise UserError(f"none of the cases can be read; the first: {seen.problems[0]}")
+        if self.fixed:
+            for name in ("labels", "window_hu", "spacing_mm", "patch_vox"):
+                self.because(name, self.fixed)
+            self._split(sources)
+            return
         if isinstance(self.run.data, PhantomConfig):
             for name in ("labels", "window_hu", "spacing_mm"):
                 self.because(name, f"of the preset '{self.preset}'")
@@ -296,6 +330,19 @@ class _Draft:
                 f"{self.run.method} learns from pairs: {seen.cases - seen.pairs} cases have one phase and are left out."
             )
         return lines
+
+
+def _gentler(config: Any) -> Any:
+    """A method's settings with the share `_TUNING` of all steps (at least one) and learning rates."""
+    if not isinstance(config, dict):
+        return config
+    new = {key: _gentler(value) for key, value in config.items()}
+    for key, value in config.items():
+        if key.split("_")[-1] == "steps" and value:
+            new[key] = max(1, round(_TUNING * value))
+        elif key == "lr":
+            new[key] = _TUNING * value
+    return new
 
 
 def _objective(run: RunConfig) -> Objective:

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_multiphase.config import PhantomConfig, RunConfig, method_config
+from napari_multiphase.config import AugmentConfig, OptimiserConfig, PhantomConfig, RunConfig, Settings, method_config
 from napari_multiphase.config.files import read_run, write_run
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.io.models import find_model, read_model, write_model
+from napari_multiphase.io.models import find_model, read_model, tensor_shapes, write_model
 from napari_multiphase.io.weights import read_weights
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Objective, Stage, stored_state
@@ -64,10 +64,13 @@ def train(
     UserError : the folder holds a run, the data or the settings are wrong, or a loss is no longer a number.
     Cancelled : after the current step; ``resume`` goes on from there.
     """
+    notes = check_start(find_model(run.start_from), run) if run.start_from else []
     team = Processes(run)
     with _alone(folder, team, on_event):
         if team.main:
             _claim(run, folder)
+            for note in notes:
+                on_event(Event("warning", note))
         team.wait()
         return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, resumed=False)
 
@@ -136,7 +139,8 @@ class _Run:
             self._report()
             raise
         except Exception as error:
-            self.tell(Event("failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"))
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            self.tell(Event("failed", f"{kind}{error}"))
             self._report()
             raise
 
@@ -158,7 +162,7 @@ class _Run:
         objective = chosen.objective(run)
         check_draws(run, (stage.draw for stage in objective.stages() if stage.steps), learn)
         if start is None and run.start_from:
-            load_start(objective, find_model(run.start_from), run)
+            load_start(objective, find_model(run.start_from))
         objective.to(team.device).train()
 
         def look(stage: Stage, step: int) -> None:
@@ -285,17 +289,46 @@ def _dice_words(values: dict[str, float]) -> str:
     return f"held-out cases: mean Dice {mean:.3f} ({each})"
 
 
-def load_start(objective: Objective, model: Model, run: RunConfig) -> None:
-    """Give `objective` the weights of `model`.
+def check_start(model: Model, run: RunConfig) -> list[str]:
+    """Whether `run` can start from `model`, asked before any data are prepared; what the person should know.
 
     Raises
     ------
-    UserError : another method, other labels or other sizes.
+    UserError : another method, other labels, or settings that make another network.
     """
-    if model.card.method != run.method:
-        raise UserError(f"model '{model.card.name}' is a {model.card.method} model; this run trains {run.method}")
-    if model.card.labels != run.labels:
-        raise UserError(f"model '{model.card.name}' has other labels than this run; give the run the model's labels")
+    card, name = model.card, f"model '{model.card.name}'"
+    remedy = f"; `multiphase plan DATASET --method {card.method} --from` with this model writes a run that fits"
+    if card.method != run.method:
+        raise UserError(f"{name} is a {card.method} model, and this run trains {run.method}{remedy}")
+    if card.labels != run.labels:
+        raise UserError(f"{name} has other labels than this run ({list(card.labels)}, not {list(run.labels)}){remedy}")
+    with torch.device("meta"):
+        state = stored_state(method(run.method).objective(run).nets)
+    if {key: tuple(t.shape) for key, t in state.items()} != tensor_shapes(model):
+        theirs, ours = (_leaves(method_config(run.method, c)) for c in (card.config, run.method_config))
+        differing = [f"{key} {theirs.get(key)}, not {ours.get(key)}" for key in ours if ours[key] != theirs.get(key)]
+        raise UserError(f"{name} is another network than this run's ({'; '.join(differing)}){remedy}")
+    notes = []
+    for what in ("spacing_mm", "window_hu"):
+        known, given = getattr(card, what), getattr(run, what)
+        if known != given:
+            notes.append(f"{name} has {what} {list(known)}, this run {list(given)}: it has more to learn anew")
+    return notes
+
+
+def _leaves(config: Settings) -> dict[str, Any]:
+    """Settings by dotted name, those of training left out."""
+    flat: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        part = getattr(config, name)
+        if isinstance(part, OptimiserConfig | AugmentConfig) or name.endswith("steps"):
+            continue
+        flat |= {f"{name}.{k}": v for k, v in _leaves(part).items()} if isinstance(part, Settings) else {name: value}
+    return flat
+
+
+def load_start(objective: Objective, model: Model) -> None:
+    """Give `objective` the weights of `model`, which `check_start` has passed."""
     wanted = {name: tuple(t.shape) for name, t in stored_state(objective.nets).items()}
     weights = read_weights(model, wanted)
     objective.nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
