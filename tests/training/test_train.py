@@ -139,8 +139,6 @@ def test_what_does_not_fit_a_model_is_named_before_the_data_are_prepared(finishe
     wider = TINY["pcn"]["method_config"] | {"segmentor": {"widths": [6, 8]}}
     named = r"another network than this run's \(segmentor.widths \[4, 8\], not \[6, 8\]\); .*--from"
     with pytest.raises(UserError, match=named):
-        UserError, match=r"another network than this run's \(segmentor.widths \[4, 8\], not \[6, 8\]\); .*--from"
-    ):
         check_start(model, tiny_run("pcn", method_config=wider))
     with pytest.raises(UserError, match="is a pcn model, and this run trains hpn"):
         check_start(model, tiny_run("hpn"))
