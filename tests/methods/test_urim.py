@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from napari_multiphase.config import METHOD_CONFIGS, RunConfig, UrimConfig, method_config, preset
 from napari_multiphase.config.files import read_run
+from napari_multiphase.config.urim import TURN_SCALE_SHIFT
 from napari_multiphase.errors import UserError
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Batch
@@ -78,9 +79,12 @@ def test_terms_are_named_as_in_the_paper_and_weigh_the_same():
     assert set(backward(objective(), "tumour")) == {"CE_init", "CE_final"}
     assert set(backward(objective(inpainting=False), "tumour")) == {"CE_init"}
     made = objective(lc_convs=1).eval()
-    torch.nn.init.zeros_(made.nets.tumour.urim.classifier.weight)
-    torch.nn.init.zeros_(made.nets.tumour.urim.classifier.bias)
-    assert backward(made, "tumour")["CE_final"].item() == pytest.approx(math.log(2))
+    for classifier in (made.nets.tumour.classifier, made.nets.tumour.urim.classifier):
+        torch.nn.init.zeros_(classifier.weight)
+        torch.nn.init.zeros_(classifier.bias)
+    got = backward(made, "tumour")
+    assert got["CE_init"].item() == pytest.approx(math.log(2))
+    assert got["CE_final"].item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("name", ["liver", "tumour"])
@@ -146,9 +150,17 @@ def test_alignment_moves_the_arterial_stack_so_that_centres_coincide():
 
 @pytest.mark.parametrize("align", ["tumour", "liver"])
 def test_aligned_training_says_so_on_the_card(align):
-    assert f"both phases' {align} labels coincide" in URIM.summary(UrimConfig(align=align))
+    assert f"patch by patch in plane until the centres of both phases' {align} labels coincide" in URIM.summary(
+        UrimConfig(align=align)
+    )
     assert "study's transform" in URIM.summary(UrimConfig())
     assert torch.isfinite(sum(backward(objective(align=align), "tumour").values()))
+
+
+def test_alignment_by_a_liver_that_the_labels_do_not_have_is_refused():
+    with pytest.raises(UserError, match="align is liver, but the run's labels have no liver"):
+        objective((0, 21), align="liver", region="all")
+    assert torch.isfinite(sum(backward(objective((0, 21), align="tumour", region="all"), "tumour").values()))
 
 
 # --- running -------------------------------------------------------------------------------------------------------
@@ -282,7 +294,25 @@ def test_imagenet_weights_start_both_streams(tmp_path):
 # --- experiments ---------------------------------------------------------------------------------------------------
 
 ROWS = sorted((EXPERIMENTS / "urim").glob("*.yaml"))
-NAMED = {"fusion", "inpainting", "encoder"}
+NAMED = {"fusion", "inpainting", "encoder", "decoder"}
+CONFIGURATIONS = {
+    "sam-urim": ("sam", True, "resnext50"),
+    "mc-fcn": ("dlf", False, "unet"),
+    "mw-unet": ("mw", False, "unet"),
+    "pa-resseg": ("pa", False, "resnet50"),
+    "ilf": ("ilf", True, "resnext50"),
+    "dlf": ("dlf", True, "resnext50"),
+    "mw": ("mw", True, "resnext50"),
+    "pa": ("pa", True, "resnext50"),
+    "sp": ("sp", False, "resnext50"),
+    "mp": ("mp", False, "resnext50"),
+    "sam": ("sam", False, "resnext50"),
+    "unet-mp": ("mp", False, "unet"),
+    "unet-sam-urim": ("sam", True, "unet"),
+    "resnet50-mp": ("mp", False, "resnet50"),
+    "resnet50-sam-urim": ("sam", True, "resnet50"),
+}
+"""Row of Tables 1a, 1b, 3 and of the robustness to the encoder -> fusion, inpainting, encoder."""
 
 
 @pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
@@ -290,17 +320,23 @@ def test_a_row_changes_only_the_named_factors_of_the_paper_s_run(path):
     run, full = read_run(path), preset("urim", "paper")
     config, printed = (method_config("urim", r.method_config).model_dump() for r in (run, full))
     assert {key for key in config if config[key] != printed[key]} <= NAMED
+    assert (config["fusion"], config["inpainting"], config["encoder"]["kind"]) == CONFIGURATIONS[path.stem]
+    assert config["decoder"] == (16 if path.stem == "pa-resseg" else 64)
     same = {"name", "method_config", "summary"}
     assert run.model_dump(exclude=same) == full.model_dump(exclude=same)
 
 
 def test_every_row_of_the_tables_is_there():
-    assert {path.stem for path in ROWS} == {
-        *("sam-urim", "mc-fcn", "mw-unet", "pa-resseg"),
-        *("ilf", "dlf", "mw", "pa"),
-        *("sp", "mp", "sam"),
-        *("unet-mp", "unet-sam-urim", "resnet50-mp", "resnet50-sam-urim"),
-    }
+    assert {path.stem for path in ROWS} == set(CONFIGURATIONS)
+
+
+def test_the_paper_s_run_moves_patches_changes_no_intensity_and_masks_by_its_own_liver():
+    config = method_config("urim", read_run(EXPERIMENTS / "urim" / "sam-urim.yaml").method_config)
+    for augment in (config.augment, config.liver.augment):
+        assert augment == TURN_SCALE_SHIFT
+        assert augment.gain == augment.offset_hu == augment.noise_hu == augment.blur_share == 0
+        assert augment.rotate_deg == (15, 0, 0) and augment.scale == (0.9, 1.1) and augment.shift_vox == (0, 20, 20)
+    assert (config.region, config.train_mask, config.align) == ("liver", "predicted", "none")
 
 
 def test_the_bundled_runs_differ_only_in_what_they_compare_and_stay_small():

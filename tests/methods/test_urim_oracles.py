@@ -146,6 +146,31 @@ def test_urim_grows_m_after_each_lc_conv(monkeypatch):
     assert seen == [1, 9, 25, 49]
 
 
+def test_eq_4_keeps_small_confidences_under_float16():
+    torch.manual_seed(0)
+    layer, x = LcConv(8, 4), torch.randn(2, 8, 12, 12)
+    m = 10 ** (
+        -7 + 3 * torch.rand(2, 1, 12, 12)
+    )  # sums reach from LEAST_CONFIDENCE up; float16 has digits from 6e-5 on
+    expected = layer(x, m)
+    with torch.autocast("cpu", torch.float16):
+        got = layer(x.half(), m)
+    scale = expected.abs().max()
+    assert ((got - expected).abs().max() / scale).item() < 2e-3  # the rounding of x
+    with torch.autocast("cpu", torch.float16):
+        torch.testing.assert_close(layer(x, m), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_only_float16_is_avoided():
+    seen = []
+    layer = LcConv(2, 2)
+    layer.conv.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            layer(torch.rand(1, 2, 4, 4), torch.rand(1, 1, 4, 4))
+    assert seen == [torch.bfloat16, torch.float32]
+
+
 # --- SAM -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +242,19 @@ def test_pa_gate_depends_on_the_input_where_its_predecessor_s_is_sigmoid_of_1():
     torch.testing.assert_close(fusion(venous, arterial), venous + arterial, **CLOSE)  # scale 0: the plain sum
     torch.nn.init.ones_(fusion.scale)
     torch.testing.assert_close(fusion(venous, arterial), venous + (1 + gate) * arterial, **CLOSE)
+
+
+def test_pa_affinity_does_not_overflow_in_float16():
+    fusion = AttentionFusion(1.0)
+    venous, arterial = (400 * random(1, 5, 16, 16, seed=seed).float().abs() for seed in (0, 1))
+    venous, arterial = venous.half() + 300, arterial.half() + 300  # mean products beyond 65504
+    expected = fusion.gate(venous.double(), arterial.double()).float()
+    torch.testing.assert_close(fusion.gate(venous, arterial), expected, rtol=1e-3, atol=1e-4)
+    with torch.autocast("cpu", torch.float16):
+        for wide in (False, True):
+            v, a = (x.float() if wide else x for x in (venous, arterial))
+            torch.testing.assert_close(fusion.gate(v, a), expected, rtol=1e-3, atol=1e-4)
+            assert fusion(v, a).isfinite().all()
 
 
 SMALL = {"kind": "unet", "widths": (4, 6, 6, 8, 8)}

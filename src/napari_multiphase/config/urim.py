@@ -12,6 +12,20 @@ EncoderKind = Literal["resnext50", "resnet50", "unet"]
 Fusion = Literal["sp", "ilf", "dlf", "mp", "mw", "pa", "sam"]
 
 
+TURN_SCALE_SHIFT = AugmentConfig(
+    share=1.0,
+    rotate_deg=(15.0, 0.0, 0.0),
+    scale=(0.9, 1.1),
+    isotropic=True,
+    shift_vox=(0.0, 20.0, 20.0),
+    gain=0.0,
+    offset_hu=0.0,
+    noise_hu=0.0,
+    blur_share=0.0,
+)
+"""Shift, rotation and scaling, alike for both phases (PAPER 002, Sec. 3.3; their ranges are ours)."""
+
+
 class EncoderConfig(Settings):
     """The five blocks B1 to B5 of a stream; B2 to B5 go to the fusion and the decoder."""
 
@@ -91,13 +105,15 @@ class UrimConfig(Settings):
     liver: LiverConfig = LiverConfig()
     """The liver's own network."""
     train_mask: Literal["labels", "predicted"] = "labels"
-    """Which liver mask the tumour network trains with; "predicted" is what it meets later. Ours."""
+    """Which liver mask the tumour network trains with: the labels (ours), or the liver network's (Sec. 3.3), which is
+    what it meets later."""
     loss_region: Literal["image", "mask"] = "image"
     """Voxels of the two losses: all, or those in the liver mask (elsewhere the result is background anyway). Ours."""
     align: Literal["none", "tumour", "liver"] = "none"
-    """On top of the study's transform, training moves the arterial stack in plane by whole voxels until the centres of
-    both phases' tumour (Sec. 3.3) or liver labels coincide. It needs labels of both phases, so results measured on
-    pairs aligned like this leak the truth; segmenting never does it. Ours: "none"."""
+    """On top of the study's transform, training moves each arterial patch in plane by whole voxels until the centres of
+    both phases' tumour or liver labels within the patch coincide. (Sec. 3.3 moves whole scans by the centres of
+    whole tumours.) It needs labels of both phases, so results measured on pairs aligned like this leak the truth;
+    segmenting never does it. Ours: "none"."""
 
     steps: int = Field(default=75_000, ge=1)
     """Of the stage "tumour": 150 epochs of 500 steps. Ours."""
@@ -108,7 +124,7 @@ class UrimConfig(Settings):
     tumour_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the stage's patches that are centred on a tumour or liver voxel, each equally likely. Ours."""
     augment: AugmentConfig = AugmentConfig(rotate_deg=(15.0, 0.0, 0.0), scale=(0.9, 1.1), shift_vox=(0.0, 20.0, 20.0))
-    """Shift, rotation, scale (Sec. 3.3, ranges ours); changes of intensity are ours."""
+    """Shift, rotation, scale (Sec. 3.3, ranges ours); changes of intensity are ours, and not in the preset `paper`."""
 
     @model_validator(mode="after")
     def _sane(self) -> UrimConfig:
@@ -150,6 +166,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 4,
         "data": {"kind": "phantom", "cases": 121, "case_vox": [80, 512, 512], "pathologies": ["liver"]},
         "validation": {"folds": 5, "every": 5000},
+        "method_config": {
+            "train_mask": "predicted",
+            "augment": TURN_SCALE_SHIFT.model_dump(mode="json"),
+            "liver": {"augment": TURN_SCALE_SHIFT.model_dump(mode="json")},
+        },
     },
     "workstation": {
         **LESIONS,

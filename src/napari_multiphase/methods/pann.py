@@ -17,9 +17,9 @@ are known to be absent, 255 left out; S_L fully, S_P partly labelled items; L_Pt
 Deviations: pseudo-labels are made as they are needed by a snapshot of the network, taken as often as the paper renews
 its stored ones, so they follow the augmentation; they are chosen among background and the structures that were *not*
 annotated in the item (an argmax over all could contradict its labels). Duals start at -1/q and -1/(1-q) and are
-projected onto (-inf, -1] (see ``losses.prior``). Of a step's micro-batches (``accumulate``), which Algorithm 1 does not
-have, the duals climb by the mean prediction of the first. ``dice_weight`` above 0 adds a soft Dice to J_L that the paper
-does not have.
+projected onto (-inf, -1] (see ``losses.prior``). Of a step's micro-batches (``accumulate``), which Algorithm 1 does
+not have, the duals climb by the mean prediction of the first. ``dice_weight`` above 0 adds a soft Dice to J_L that the
+paper does not have.
 The paper leaves open, and we took: J_L and J_P each a mean over their own voxels (it prints one common 1/N); q counted
 on patches drawn as those of p are; a slice repeated in three channels; rate of stage 2 constant; background has a
 prior too.
@@ -197,8 +197,8 @@ class PannObjective(Objective):
         return self.config.prior_weight if self.config.supervision == "pann" else 0.0
 
     def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
-        """J_L, and in stage 2 J_P and J_C where their weight is not 0. The duals climb first (Algorithm 1), once in a step
-        of several micro-batches."""
+        """J_L, and in stage 2 J_P and J_C where their weight is not 0. The duals climb first (Algorithm 1), once in a
+        step of several micro-batches."""
         full = batch.annotated[:, 0]
         x, y = batch.x[batch.phase], batch.y[batch.phase]
         weight = self.config.partial_weight

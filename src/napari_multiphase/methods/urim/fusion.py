@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from napari_multiphase.config import UrimConfig
 from napari_multiphase.methods.urim.encoders import conv_bn_relu
+from napari_multiphase.methods.urim.precision import no_float16
 
 
 class PhaseMapping(nn.Module):
@@ -83,8 +84,10 @@ class AttentionFusion(nn.Module):
 
     def gate(self, venous: Tensor, arterial: Tensor) -> Tensor:
         """g in (0, 1), (B, C, 1, 1)."""
-        v, a = (x.flatten(2) * (x.shape[2] * x.shape[3]) ** -0.5 for x in (venous, arterial))
-        affinity = a @ v.transpose(1, 2)
+        wide = [x.float() if x.dtype == torch.float16 else x for x in (venous, arterial)]  # A_ij may exceed 65504
+        v, a = (x.flatten(2) * (x.shape[2] * x.shape[3]) ** -0.5 for x in wide)
+        with no_float16(venous):
+            affinity = a @ v.transpose(1, 2)
         affinity = affinity.float() if affinity.dtype.itemsize < 4 else affinity
         attention = torch.softmax(affinity.amax(1, keepdim=True) - affinity, dim=1)
         return torch.sigmoid(attention.sum(2))[:, :, None, None]

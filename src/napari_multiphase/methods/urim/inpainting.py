@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_multiphase.methods.urim.precision import no_float16
 from napari_multiphase.nets.batchnorm import BatchNorm2d
 
 LARGEST_LOG_RATIO = 10.0
@@ -35,7 +36,8 @@ class LcConv(nn.Module):
     """Eq. 4: x' = W^T (X * M) / sum(M) + b, sums over the window; X (B, i, H, W), M (B, 1, H, W) -> (B, o, H, W).
 
     X and M are zero beyond the border, so that a border window divides by what is valid. Where the window's sum of M is
-    below ``LEAST_CONFIDENCE``, x' = b. The quotient is taken in float32 or wider.
+    below ``LEAST_CONFIDENCE``, x' = b. The quotient is taken in float32 or wider; the sum above it too, where it
+    would be in float16, which has no digits left for a small M.
     """
 
     def __init__(self, i: int, o: int, size: int = 3) -> None:
@@ -46,7 +48,8 @@ class LcConv(nn.Module):
     def forward(self, x: Tensor, confidence: Tensor) -> Tensor:
         size = self.conv.kernel_size[0]
         total = F.avg_pool2d(confidence, size, 1, size // 2, count_include_pad=True) * size**2
-        summed = self.conv(x * confidence)
+        with no_float16(x):
+            summed = self.conv(x * confidence)
         empty = total < LEAST_CONFIDENCE
         mean = summed / torch.where(empty, torch.ones_like(total), total)
         return torch.where(empty, torch.zeros_like(mean), mean) + self.bias[:, None, None]

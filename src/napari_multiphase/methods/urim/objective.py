@@ -232,7 +232,7 @@ def predicted_mask(liver: nn.Module, venous: Tensor, slices: int) -> Tensor:
 def objective(run: RunConfig) -> UrimObjective:
     """The objective of a training run, freshly initialised, with ImageNet weights where the settings name a file."""
     config: UrimConfig = method_config("urim", run.method_config)
-    _check_liver_labels(config, len(run.labels))
+    _check_labels(config, len(run.labels))
     made = UrimObjective(config, len(run.labels), run.patch_vox[1:])
     if config.imagenet_weights:
         for stream in made.nets.tumour.streams.streams.values():
@@ -240,7 +240,12 @@ def objective(run: RunConfig) -> UrimObjective:
     return made
 
 
-def _check_liver_labels(config: UrimConfig, classes: int) -> None:
+def _check_labels(config: UrimConfig, classes: int) -> None:
+    if classes == 2 and config.align == "liver":
+        raise UserError(
+            "method_config.align is liver, but the run's labels have no liver: add 1 to labels, or set align to tumour "
+            "or none"
+        )
     needs = config.liver.steps > 0 or config.train_mask == "labels"
     if classes == 2 and config.region == "liver" and needs:
         raise UserError(
@@ -268,7 +273,8 @@ def summary(config: UrimConfig) -> str:
     how = (
         "registered by the study's transform"
         if config.align == "none"
-        else f"registered, then moved so that the centres of both phases' {config.align} labels coincide"
+        else f"registered, then moved patch by patch in plane until the centres of both phases' {config.align} labels "
+        "coincide"
     )
     return (
         f"SAM + URIM's tumour network on stacks of {config.slices} slices, {where}: {FUSIONS[config.fusion]}, "

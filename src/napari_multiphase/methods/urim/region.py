@@ -74,7 +74,7 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
 
 def aligned(x: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """`x` (B, D, H, W) moved in plane by whole voxels until the centre of the mask `own` (B, D, H, W) lies where that
-    of `other` does; -1 (air) comes in. An item stays where either mask is empty."""
+    of `other` does, as far as the patch shows them; -1 (air) comes in. An item stays where either mask is empty."""
     moved = [_shift(item, _step(a, b)) for item, a, b in zip(x, own, other, strict=True)]
     return torch.stack(moved)
 
