@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +138,61 @@ def test_two_runs_may_start_at_once(tmp_path):
 def _sum(folder):
     cases = prepare(RUN, folder)
     return sum(int(case.scans[phase].hu.sum(dtype=np.int64)) for case in cases for phase in Phase)
+
+
+def test_what_is_doubtful_is_told_by_every_run_that_uses_a_case(tmp_path, monkeypatch):
+    def unregistered(*_):
+        raise UserError("the scans do not overlap")
+
+    monkeypatch.setattr(cache_module, "register_rigid", unregistered)
+    told = [[], []]
+    for events in told:
+        prepare(RUN, tmp_path, Traits(reads="pair"), on_event=events.append)
+    first, again = ([event.message for event in events if event.kind == "warning"] for events in told)
+    text = "the scans do not overlap; the scanner's own positions are used"
+    assert first == again == [f"phantom-40: {text}", f"phantom-41: {text}"]
+
+
+def test_cases_kept_in_an_older_way_are_made_again_and_left_alone(tmp_path):
+    (job, _) = [_Job(RUN, source, False, tmp_path) for source in case_sources(RUN)]
+    old = tmp_path / job.key  # a run of an older version may be reading it
+    old.mkdir()
+    (old / "case.json").write_text('{"case": "phantom-40", "arrays": {}}')
+    cases = prepare(RUN, tmp_path)
+    assert cases[0].key == old.name and cases[0].scans and [path.name for path in old.iterdir()] == ["case.json"]
+
+
+def test_a_case_that_nobody_foresaw_is_named(tmp_path, monkeypatch):
+    def odd(*_):
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(cache_module, "network_grid", odd)
+    with pytest.raises(
+        UserError, match=r"2 cases cannot.*\n  phantom-40: cannot be read or prepared \(ZeroDivisionError"
+    ):
+        prepare(RUN, tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_killed_helper_names_the_cases_it_may_have_had(tmp_path):
+    jobs = [Killed(name) for name in ("one", "two", "three", "four")]
+    with pytest.raises(UserError, match="one of the cases one, two; prepare one at a time"):
+        list(cache_module._made(jobs, 2, Cancel()))
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A job whose process is killed when it touches it, as for lack of memory."""
+
+    name: str
+
+    @property
+    def run(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @property
+    def source(self):
+        return SimpleNamespace(id=self.name)
 
 
 def test_cancel_keeps_what_is_done(tmp_path):

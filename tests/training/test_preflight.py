@@ -103,6 +103,31 @@ def test_a_method_of_pairs_says_which_case_has_none(tmp_path, monkeypatch):
     assert problem.level == "warning" and "has no arterial scan" in problem.text
 
 
+def test_a_case_left_out_is_told_by_later_runs_too(tmp_path, monkeypatch):
+    class Pairs:
+        traits = Traits(reads="pair")
+
+    monkeypatch.setattr(preflight, "method_config", lambda *_: Pairs)
+    lone, bare = good(tmp_path, "lone"), good(tmp_path, "bare", 3)
+    del lone["arterial"], bare["arterial"]["labels"], bare["venous"]["labels"]
+    told: list[list[Event]] = [[], []]
+    for events in told:
+        prepare(make_run(tmp_path, [lone, bare]), tmp_path / "cache", Pairs.traits, events)
+    first, again = ([event.message for event in events if event.kind == "warning"] for events in told)
+    assert first == again and len(first) == 2
+    assert "lone: has no arterial scan" in first[0] and "bare: has no labels" in first[1]
+
+
+def test_a_file_that_breaks_its_reader_is_named_with_the_others(tmp_path, monkeypatch):
+    def breaks(_self):
+        raise MemoryError
+
+    monkeypatch.setattr("napari_multiphase.training.sources.DatasetSource.read", breaks)
+    run = make_run(tmp_path, [good(tmp_path, "one"), good(tmp_path, "two", 3)])
+    with pytest.raises(UserError, match=r"2 cases cannot.*\n  one: cannot be read or prepared \(not enough memory\)"):
+        prepare(run, tmp_path / "cache")
+
+
 def test_labels_become_channels_and_what_nobody_drew_is_unknown(tmp_path):
     part = {**good(tmp_path, "part"), "annotated": ["liver"]}
     labels = drawn()

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,12 +34,14 @@ from napari_multiphase.registration.rigid import register_rigid
 from napari_multiphase.studies.workspace import data_folder
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.phantoms import phantom_sources
-from napari_multiphase.training.preflight import Problem, check_case, refuse
+from napari_multiphase.training.preflight import Problem, check_case, check_phases, failure, refuse
 from napari_multiphase.training.sources import CaseSource, DatasetSource, RawCase, annotated_channels, channel_table
 from napari_multiphase.volume import Grid, Phase
 
 CACHE_VERSION = 1
 """Grows when the same inputs give other arrays."""
+FILE_FORMAT = 2
+"""Grows when the same arrays are kept in another way; runs that go on find their cases unchanged."""
 ANCHORS = 512
 _SLAB_VOX = 8_000_000
 _META = "case.json"
@@ -74,14 +77,23 @@ def prepare_cases(
     """
     cache, pair = cache or default_cache(), traits.reads == "pair"
     jobs = [_Job(run, source, pair, cache) for source in case_sources(run)]
-    missing, problems = [job for job in jobs if not job.is_there()], []
+    missing, problems = [], []
+    for job in jobs:
+        if job.is_there():
+            _tell(job.problems(), on_event)
+        else:
+            missing.append(job)
     for done, found in enumerate(_made(missing, processes, cancel), start=1):
         problems += found
-        for problem in found:
-            on_event(Event("warning", str(problem)))
+        _tell(found, on_event)
         on_event(Event("progress", f"preparing cases, {done} of {len(missing)}", done / len(missing)))
     refuse(problems)
     return [job.load() for job in jobs]
+
+
+def _tell(problems: Sequence[Problem], on_event: OnEvent) -> None:
+    for problem in problems:
+        on_event(Event("warning", str(problem)))
 
 
 @dataclass(frozen=True)
@@ -94,9 +106,10 @@ class _Job:
     cache: Path
 
     @property
-    def folder(self) -> Path:
+    def key(self) -> str:
+        """The same key, the same arrays."""
         run = self.run
-        return self.cache / _hash(
+        return _hash(
             {
                 "version": CACHE_VERSION,
                 "source": self.source.fingerprint(),
@@ -108,13 +121,18 @@ class _Job:
             }
         )
 
+    @property
+    def folder(self) -> Path:
+        return self.cache / f"{self.key}-{FILE_FORMAT}"
+
     def is_there(self) -> bool:
         """Whether the case can be loaded; a damaged one is removed."""
         if not self.folder.is_dir():
             return False
         try:
             self.load()
-        except (OSError, ValueError, KeyError):
+            self.problems()
+        except (OSError, ValueError, KeyError, TypeError):
             shutil.rmtree(self.folder, ignore_errors=True)
             return False
         return True
@@ -122,13 +140,20 @@ class _Job:
     def load(self) -> TrainingCase:
         """The case, its arrays memory-mapped."""
         folder, known = self.folder, annotated_channels(self.run.labels, self.source.annotated)
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-        arrays = {name: _load(folder, name, figures) for name, figures in meta["arrays"].items()}
+        arrays = {name: _load(folder, name, figures) for name, figures in self._meta()["arrays"].items()}
         scans = {phase: arrays[phase.value] for phase in Phase if phase.value in arrays}
         pair: dict[Phase, PhaseArrays] | None = None
         if len(scans) == len(Phase):
             pair = {Phase.ARTERIAL: arrays["carried"], Phase.VENOUS: scans[Phase.VENOUS]} if self.pair else {}
-        return TrainingCase(self.source.id, self.source.patient, scans, pair, known, self.run.spacing_mm, folder.name)
+        return TrainingCase(self.source.id, self.source.patient, scans, pair, known, self.run.spacing_mm, self.key)
+
+    def problems(self) -> list[Problem]:
+        """What was doubtful when the case was prepared, for whichever method reads it now."""
+        kept = [Problem(self.source.id, str(text), "warning") for text in self._meta()["warnings"]]
+        return check_phases(self.run, self.source) + kept
+
+    def _meta(self) -> Any:
+        return json.loads((self.folder / _META).read_text(encoding="utf-8"))
 
 
 def _made(jobs: Sequence[_Job], processes: int, cancel: Cancel) -> Iterator[list[Problem]]:
@@ -139,19 +164,40 @@ def _made(jobs: Sequence[_Job], processes: int, cancel: Cancel) -> Iterator[list
             yield _make(job)
         return
     with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_make, job) for job in jobs}
+        of = {pool.submit(_make, job): job for job in jobs}
+        waiting = set(of)
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 cancel.check()
                 for task in done:
                     yield task.result()
+        except BrokenProcessPool:
+            # Jobs are taken in their order, so it is one of the first that did not come back.
+            lost = [job.source.id for task, job in of.items() if isinstance(task.exception(), BrokenProcessPool)]
+            raise UserError(
+                "a process that prepared cases was killed, most likely for lack of memory, at "
+                f"{_one_of(lost[:processes])}; prepare one at a time (--processes 1), or leave the case out"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _one_of(cases: Sequence[str]) -> str:
+    return f"case '{cases[0]}'" if len(cases) == 1 else f"one of the cases {', '.join(cases)}"
+
+
 def _make(job: _Job) -> list[Problem]:
-    """Read, check and write one case; a bad one is not written."""
+    """What is wrong with one case, which is read, checked and written; a bad one is not written."""
+    try:
+        return _prepared(job)
+    except UserError:  # of the cache's disk
+        raise
+    except Exception as error:
+        return [failure(job.source, error)]
+
+
+def _prepared(job: _Job) -> list[Problem]:
     run, source = job.run, job.source
     problems, raw = check_case(run, source)
     if raw is None or any(problem.level == "bad" for problem in problems):
@@ -167,8 +213,9 @@ def _make(job: _Job) -> list[Problem]:
             matrix, warning = _transform(job, raw)
             problems += [Problem(source.id, warning, "warning")] if warning else []
             arrays["carried"] = _save(part, "carried", *_carried(raw, matrix, table, run), run)
-        (part / _META).write_text(json.dumps({"case": job.source.id, "arrays": arrays}), encoding="utf-8")
-    return problems
+        meta = {"case": source.id, "arrays": arrays, "warnings": [problem.text for problem in problems]}
+        (part / _META).write_text(json.dumps(meta), encoding="utf-8")
+    return check_phases(run, source) + problems
 
 
 def _int16(hu: NDArray[Any]) -> NDArray[np.int16]:

@@ -35,19 +35,37 @@ class Problem:
 
 def check_cases(run: RunConfig, cases: Sequence[CaseSource]) -> list[Problem]:
     """Read every case and name what is wrong: geometry, values, labels, pairs."""
-    return [problem for source in cases for problem in check_case(run, source)[0]]
+    return [problem for source in cases for problem in check_phases(run, source) + check_case(run, source)[0]]
+
+
+def check_phases(run: RunConfig, source: CaseSource) -> list[Problem]:
+    """What the run's method lacks in a case that has an image; nothing is read."""
+    pair = method_config(run.method, run.method_config).traits.reads == "pair"
+    missing = [phase for phase in Phase if phase not in source.phases]
+    if not pair or not missing or not source.phases:
+        return []
+    text = f"has no {missing[0]} scan, and {run.method} learns from pairs; the case is left out"
+    return [Problem(source.id, text, "warning")]
 
 
 def check_case(run: RunConfig, source: CaseSource) -> tuple[list[Problem], RawCase | None]:
-    """What is wrong with one case, and the case, where it could be read."""
+    """What is wrong with one case for any method, and the case, where it could be read."""
     if not source.phases:
         return [Problem(source.id, "neither phase has an image; add the files or leave the case out")], None
     try:
         raw = source.read()
     except UserError as error:
         return [Problem(source.id, str(error))], None
+    except Exception as error:
+        return [failure(source, error)], None
     found = [Problem(source.id, text) for text in _bad(raw)]
     return found + [Problem(source.id, text, "warning") for text in _doubtful(run, source, raw)], raw
+
+
+def failure(source: CaseSource, error: Exception) -> Problem:
+    """A case that nobody foresaw, as one that is bad: it is named with the others."""
+    words = "not enough memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+    return Problem(source.id, f"cannot be read or prepared ({words}); repair its files or leave the case out")
 
 
 def refuse(problems: Sequence[Problem]) -> None:
@@ -107,10 +125,6 @@ def _same(one: Volume, other: Volume) -> bool:
 
 
 def _doubtful(run: RunConfig, source: CaseSource, raw: RawCase) -> Iterator[str]:
-    pair = method_config(run.method, run.method_config).traits.reads == "pair"
-    missing = [phase for phase in Phase if phase not in raw.volumes]
-    if pair and missing:
-        yield f"has no {missing[0]} scan, and {run.method} learns from pairs; the case is left out"
     if not raw.labels:
         yield "has no labels; it serves only methods that learn from unlabelled scans"
     elif len(raw.labels) < len(raw.volumes):
