@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Loader(Generic[T]):
-    """Calls ``draw(step)`` ahead of time: in one helper thread, or in `workers` processes."""
+    """Calls ``draw(step)`` ahead of time: in one helper thread, or in `workers` processes, which are forked."""
 
     def __init__(self, draw: Callable[[int], T], workers: int = 0) -> None:
         self._draw, self._workers = draw, workers
@@ -28,7 +28,9 @@ class Loader(Generic[T]):
     def steps(self, first: int, stop: int) -> Iterator[tuple[int, T]]:
         """(step, what was drawn for it) for the steps from `first` up to `stop`."""
         if self._pool is None:
-            loader = DataLoader(_Steps(self._draw, first, stop), batch_size=None, num_workers=self._workers)
+            steps = _Steps(self._draw, first, stop)
+            # Forked ones need no copy of the cases, and `draw` may be any function.
+            loader = DataLoader(steps, batch_size=None, num_workers=self._workers, multiprocessing_context="fork")
             yield from zip(range(first, stop), loader, strict=True)
             return
         coming = self._pool.submit(self._draw, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,8 @@ class Processes:
     def __init__(self, run: RunConfig) -> None:
         if run.threads:
             torch.set_num_threads(run.threads)
+        if run.loaders and sys.platform != "linux":
+            raise UserError(f"loaders is {run.loaders}, which needs Linux (workers that are forked); set it to 0")
         device = choose_device(run.device)
         if device.type == "cpu":
             os.environ.setdefault("ACCELERATE_USE_CPU", "1")
