@@ -105,6 +105,36 @@ def test_a_stopped_run_is_no_failure(run, config, tmp_path, monkeypatch, error):
     assert "nothing was written" not in result.output
 
 
+def test_stopping_at_once_says_what_is_there(run, config, tmp_path, monkeypatch):
+    import napari_multiphase.training.train as module
+
+    folder = tmp_path / "r"
+
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train", interrupted)
+    nothing = run("train", config, "--out", folder)
+    assert nothing.exit_code == 130 and "nothing was written" in nothing.stderr
+    folder.mkdir()
+    (folder / "run.yaml").write_text("")
+    monkeypatch.setattr(module, "resume", interrupted)
+    for args in ((config, "--out", folder), ("--resume", folder)):
+        stopped = run("train", *args)
+        assert stopped.exit_code == 130 and "nothing was written" not in stopped.output
+        assert f"--resume {folder}` goes on from the last checkpoint" in stopped.stderr
+
+
+def test_cases_are_prepared_without_a_run(run, config, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
+    result = run("train", config, "--prepare", "--processes", "1", "--out", tmp_path / "r")
+    assert result.exit_code == 0, result.output
+    cache = tmp_path / "data" / "training-cache"
+    assert f"2 cases are prepared in {cache}" in result.stdout and len(list(cache.iterdir())) == 2
+    assert not trained and not (tmp_path / "r").exists()
+    assert "give it alone" in run("train", "--resume", tmp_path, "--prepare").stderr
+
+
 def test_export_never_takes_the_place_of_something_else(run, model, tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir()

@@ -159,6 +159,25 @@ def test_a_damaged_line_is_named(tmp_path):
         read_metrics(tmp_path)
 
 
+def test_a_tensorboard_that_does_not_work_is_told_once_and_left(tmp_path, monkeypatch):
+    tries = []
+
+    def broken(*_args, **_options):
+        tries.append(1)
+        raise TypeError("Descriptors cannot be created directly")
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = broken
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(record, "find_spec", lambda name: name == "tensorboard")
+    warnings: list[Event] = []
+    recorder = Recorder(tmp_path, warnings.append)
+    fill(recorder, 1, 3)
+    assert len(tries) == 1 and len(read_metrics(tmp_path)) == 7
+    assert len(warnings) == 1
+    assert "tensorboard of this run cannot be written (TypeError: Descriptors" in warnings[0].message
+
+
 def test_tensorboard_gets_the_points_where_it_is_installed(tmp_path, monkeypatch):
     made = []
 

@@ -90,6 +90,16 @@ def test_an_empty_folder_gets_a_report_too(tmp_path):
     assert "not finished" in write_report(tmp_path).read_text()
 
 
+def test_a_failed_run_that_goes_on_is_not_failed(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.tell(Event("started", "training", data={"machine": {}}))
+    recorder.tell(Event("failed", "no number"))
+    assert "failed: no number" in write_report(tmp_path).read_text()
+    recorder.tell(Event("started", "going on", data={"machine": {}}))
+    recorder.tell(Event("progress", "x"))
+    assert "not finished" in write_report(tmp_path).read_text()
+
+
 def decoded(block):
     """(H, W, 3) of a PNG of one IDAT chunk."""
     width, height = (int.from_bytes(block[i : i + 4], "big") for i in (16, 20))

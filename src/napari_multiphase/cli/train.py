@@ -40,6 +40,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's seed.")] = None,
     name: Annotated[str | None, typer.Option(help="Instead of the configuration's name.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that prepare cases at the same time.")] = 2,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Check and prepare the cases, which a later run finds, and stop.")
+    ] = False,
 ) -> None:
     """Train a model from a configuration, or go on with a run; the model ends in RUN_DIR/model.
 
@@ -48,16 +51,26 @@ def train(
     changes = {"start_from": _absolute(start_from), "seed": seed, "name": name}
     given = {key: value for key, value in changes.items() if value is not None}
     if resume is not None:
-        if run is not None or out is not None or given:
+        if run is not None or out is not None or given or prepare:
             raise UserError("--resume goes on with a run as it was begun: give it alone")
-        folder, work = resume, _resumed(resume)
+        folder = resume
     else:
         if run is None:
             raise UserError("give the configuration of a run (RUN.YAML), or --resume and the folder of a run")
         config = _read(run, given)
+        if prepare:
+            _prepare(config, processes)
+            return
         folder = out or Path("runs") / _file_name(config.name)
-        work = _begun(config, folder)
-    model = _watched(work, processes)
+    try:
+        model = _watched(_begun(config, folder) if resume is None else _resumed(folder), processes)
+    except KeyboardInterrupt:
+        if not (folder / "run.yaml").is_file():
+            raise
+        if _speaks():
+            text = f"stopped at once; `multiphase train --resume {folder}` goes on from the last checkpoint"
+            typer.echo(text, err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if _speaks():
         say(f"model '{model.card.name}' is in {model.folder}; the run is explained in {folder / 'report.html'}")
         say(f"to give it a place of its own: multiphase export {folder} MODEL_DIR")
@@ -120,6 +133,20 @@ def _resumed(folder: Path) -> Work:
     return lambda **options: go_on(folder, **options)
 
 
+def _prepare(config: RunConfig, processes: int) -> None:
+    from napari_multiphase.config import method_config
+    from napari_multiphase.training.cache import default_cache, prepare_cases
+
+    traits, cancel = method_config(config.method, config.method_config).traits, Cancel()
+    with watch(quiet=not _speaks()) as on_event, _stopping(cancel, on_event, "stopping; what is prepared is kept"):
+        try:
+            cases = prepare_cases(config, traits, processes=processes, on_event=on_event, cancel=cancel)
+        except (Cancelled, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED) from None
+    if _speaks():
+        say(f"{len(cases)} cases are prepared in {default_cache()}; a run that begins finds them there")
+
+
 def _speaks() -> bool:
     """Whether this is the process that talks to the person (of those that accelerate started, the first)."""
     return os.environ.get("RANK", "0") == "0"
@@ -127,7 +154,8 @@ def _speaks() -> bool:
 
 def _watched(work: Work, processes: int) -> Model:
     cancel = Cancel()
-    with watch(quiet=not _speaks()) as on_event, _stopping(cancel, on_event):
+    words = "stopping after this step, then saving; Ctrl+C again stops at once"
+    with watch(quiet=not _speaks()) as on_event, _stopping(cancel, on_event, words):
         try:
             return work(processes=processes, on_event=on_event, cancel=cancel)
         except Cancelled:
@@ -139,7 +167,7 @@ def _watched(work: Work, processes: int) -> Model:
 
 
 @contextmanager
-def _stopping(cancel: Cancel, on_event: OnEvent) -> Iterator[None]:
+def _stopping(cancel: Cancel, on_event: OnEvent, words: str) -> Iterator[None]:
     """Ctrl+C (or a scheduler's SIGTERM) asks for a stop after the current step; a second Ctrl+C stops at once."""
     from napari_multiphase.events import Event
 
@@ -157,7 +185,7 @@ def _stopping(cancel: Cancel, on_event: OnEvent) -> Iterator[None]:
         if cancel.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         cancel.set()
-        on_event(Event("warning", "stopping after this step, then saving; Ctrl+C again stops at once"))
+        on_event(Event("warning", words))
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop) for number in numbers}

@@ -72,6 +72,9 @@ class Recorder:
             self._board.add(rows)
         except OSError as error:
             self._refused(TENSORBOARD_FOLDER, error)
+        except Exception as error:  # an installation that does not work is not worth a run
+            self._board.broken = True
+            self._refused(TENSORBOARD_FOLDER, UserError(f"{type(error).__name__}: {error}"))
 
     def attempt(self, what: str, write: Callable[[], object]) -> None:
         """Call `write`, which makes `what` in the run folder; where the disk refuses, that is all that is lost."""
@@ -153,10 +156,11 @@ class _Board:
         self._folder = folder
         self._writer: Any = None
         self.resumed = False
+        self.broken = False
 
     def add(self, rows: list[Row]) -> None:
         """One point per row; after a resume, points from there on replace those of the run that was killed."""
-        if not rows or find_spec("tensorboard") is None:
+        if self.broken or not rows or find_spec("tensorboard") is None:
             return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter

@@ -134,6 +134,8 @@ class _Facts:
         for event in reversed(self.events):
             if event.kind in ("done", "failed"):
                 return "finished" if event.kind == "done" else f"failed: {event.message}"
+            if "machine" in event.data:  # a process began, or went on
+                break
         return "not finished"
 
 
