@@ -120,16 +120,39 @@ def mean_dice(rows: Iterable[StructureScore]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def summarise(cases: Sequence[Sequence[StructureScore]]) -> list[dict[str, Any]]:
+FIGURES = ("dice_per_case", "dice_global", "voe", "rvd", "rvd_abs", "rvd_lits", "assd_mm", "rmsd_mm", "hd_mm")
+"""Of a summary's row: those that are means."""
+
+
+def summarise(cases: Sequence[Sequence[StructureScore]], folds: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Per structure over cases: DPC, DG, mean VOE, signed and absolute RVD, surface figures, and who was left out.
 
+    Every case weighs the same. With `folds`, the fold that each of `cases` was held out in, a row also has `fold_mean`:
+    the same figures of each fold by itself, averaged over the folds, as papers print them that speak of the mean over
+    their test sets (SAM + URIM); DG is then pooled within folds alone.
     Means of surface figures and RVD are over the cases where they are defined; `undefined_surface`, `undefined_rvd`
     and `both_empty` count the others. JSON types.
+
+    Raises
+    ------
+    ValueError : `folds` and `cases` differ in length.
     """
     by_label: dict[int, list[StructureScore]] = {}
     for row in (row for case in cases for row in case):
         by_label.setdefault(row.label, []).append(row)
-    return [_summary(label, rows) for label, rows in sorted(by_label.items())]
+    whole = [_summary(label, rows) for label, rows in sorted(by_label.items())]
+    if folds is None:
+        return whole
+    members: dict[int, list[Sequence[StructureScore]]] = {}
+    for fold, case in zip(folds, cases, strict=True):
+        members.setdefault(fold, []).append(case)
+    each = [row for own in members.values() for row in summarise(own)]
+    return [row | {"fold_mean": _mean_row([r for r in each if r["label"] == row["label"]])} for row in whole]
+
+
+def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """The figures averaged over rows, each over those where it is defined."""
+    return {name: _mean([row[name] for row in rows if row[name] is not None]) for name in FIGURES}
 
 
 def _summary(label: int, rows: Sequence[StructureScore]) -> dict[str, Any]:
