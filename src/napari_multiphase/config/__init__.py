@@ -12,7 +12,7 @@ from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
-from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, method_config, preset, traits_of
+from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, check_run, method_config, preset, traits_of
 from napari_multiphase.config.urim import UrimConfig
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Traits",
     "UNet3DConfig",
     "UrimConfig",
+    "check_run",
     "method_config",
     "preset",
     "traits_of",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from napari_multiphase.bounds import StructureId
 from napari_multiphase.config.base import Settings
 
 
@@ -15,7 +16,7 @@ class PartlyLabelled(Settings):
 
     cases: int = Field(ge=1)
     """How many, taken from the end of the list of cases."""
-    structures: tuple[int, ...] = Field(min_length=1)
+    structures: tuple[StructureId, ...] = Field(min_length=1)
     """Ids of the label table."""
 
 
@@ -31,7 +32,9 @@ class PhantomConfig(Settings):
     """(D, H, W) at the run's spacing."""
     motion_mm: float = Field(default=12.0, ge=0)
     """Peak breathing motion between the phases."""
-    pathologies: tuple[Literal["none", "liver", "pancreas"], ...] = ("none", "liver", "pancreas")
+    pathologies: tuple[Literal["none", "liver", "pancreas"], ...] = Field(
+        default=("none", "liver", "pancreas"), min_length=1
+    )
     """Taken in turn."""
     partly: tuple[PartlyLabelled, ...] = ()
     """Cases that are annotated in part; all others are annotated in full."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from napari_multiphase.bounds import Labels, ModelName, SpacingMm, WindowHu
 from napari_multiphase.config.base import Device, Settings
 from napari_multiphase.config.data import DatasetConfig, PhantomConfig
 from napari_multiphase.labels import STRUCTURES
@@ -31,24 +32,25 @@ class RunConfig(Settings):
     """Key of METHODS."""
     method_config: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, validated by it: networks, losses, stages, optimisers, augmentation."""
-    name: str = Field(default="my-model", min_length=1, max_length=80)
+    name: ModelName = "my-model"
     """Name of the model that comes out."""
     summary: str = ""
     """A sentence for the model's card; empty lets the method say it."""
-    seed: int = Field(default=0, ge=0)
-    """Everything random is derived from (seed, stage, step, item)."""
+    seed: int = Field(default=0, ge=0, lt=1 << 64)
+    """Everything random is derived from (seed, stage, step, item). 64 bits, as torch takes."""
     data: Annotated[PhantomConfig | DatasetConfig, Field(discriminator="kind")] = PhantomConfig()
     """What to learn from."""
     start_from: str | None = None
-    """Name or folder of a model whose weights are the start (fine-tuning)."""
-    labels: tuple[int, ...] = (0, *STRUCTURES)
+    """Name of a model whose weights are the start (fine-tuning), or its folder, written with a slash."""
+    labels: Labels = (0, *STRUCTURES)
     """Label id of each output channel; 0 is background. The label table."""
-    window_hu: tuple[float, float] = (-200.0, 600.0)
+    window_hu: WindowHu = (-200.0, 600.0)
     """Clipped and mapped linearly to [-1, 1]; holds an arterial aorta (ours; each paper's own is in its preset)."""
-    spacing_mm: tuple[float, float, float] = (3.0, 2.0, 2.0)
+    spacing_mm: SpacingMm = (3.0, 2.0, 2.0)
     """(z, y, x) spacing of the network's grid. Ours."""
     patch_vox: tuple[int, int, int] = (64, 96, 96)
-    """(D, H, W) of one training patch, and of one tile when segmenting. Ours."""
+    """(D, H, W) of one training patch, and of one tile when segmenting; which sizes a method takes, ``check_run`` says.
+    Ours."""
     overlap: float = Field(default=0.25, ge=0, lt=0.95)
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
     batch: int = Field(default=1, ge=1)
@@ -70,12 +72,6 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _sane(self) -> RunConfig:
-        if self.labels[0] != 0 or len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must start with 0 (background) and name each id once")
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ValueError("window_hu must grow")
-        if min(self.spacing_mm) <= 0:
-            raise ValueError("spacing_mm must be positive")
         if self.batch % self.accumulate:
             raise ValueError(f"batch ({self.batch}) must be a multiple of accumulate ({self.accumulate})")
         if self.validation.fold >= self.validation.folds:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from napari_multiphase.bounds import LEAST_TILE_VOX, MOST_TILE_VOX
 from napari_multiphase.config import hpn, pann, pcn, urim
 from napari_multiphase.config.base import Settings, Traits
 from napari_multiphase.config.run import RunConfig
@@ -32,6 +34,31 @@ def traits_of(method: str, values: dict[str, Any]) -> Traits:
     """What running a model of `method` with these settings takes: known without torch and without weights."""
     traits: Traits = method_config(method, values).traits
     return traits
+
+
+def check_run(run: RunConfig) -> Any:
+    """The validated settings of the run's method.
+
+    Raises
+    ------
+    ValidationError : settings that are not valid.
+    UserError : no such method, or a patch that its networks, and the tiles of the model to come, cannot take.
+    """
+    config = method_config(run.method, run.method_config)
+    divisor: tuple[int, int, int] = config.traits.divisor
+    nearest = [_nearest(*of_axis) for of_axis in zip(run.patch_vox, divisor, LEAST_TILE_VOX, strict=True)]
+    if list(run.patch_vox) != nearest:
+        raise UserError(
+            f"patch_vox {list(run.patch_vox)} does not fit {run.method} with these settings: sides are multiples of "
+            f"{list(divisor)}, from {list(LEAST_TILE_VOX)} up to {MOST_TILE_VOX}; the nearest is {nearest}"
+        )
+    return config
+
+
+def _nearest(side: int, divisor: int, least: int) -> int:
+    """The multiple of `divisor` nearest to `side` that a tile may have."""
+    low, high = math.ceil(least / divisor), MOST_TILE_VOX // divisor
+    return divisor * min(max(round(side / divisor), low), high)
 
 
 def preset(method: str, name: str, **changes: Any) -> RunConfig:
