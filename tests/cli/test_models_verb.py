@@ -1,6 +1,7 @@
 """``multiphase models``: what there is, and adding one's own."""
 
 import json
+import shutil
 
 import pytest
 
@@ -34,6 +35,17 @@ def test_a_damaged_model_is_named_and_the_others_are_listed(run, model, tmp_path
     listed = run("models", "list")
     assert listed.exit_code == 0
     assert "warning:" in listed.stderr and "pcn-phantom" in listed.stdout
+
+
+def test_a_model_that_cannot_run_here_is_neither_added_nor_used(run, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "copy")
+    card = json.loads((folder / "model.json").read_text())
+    for changes, words in (({"method": "nomethod"}, "'nomethod'"), ({"config": {"x": 1}}, "config.x")):
+        (folder / "model.json").write_text(json.dumps({**card, **changes}))
+        for call in (("models", "add", folder), ("models", "info", folder)):
+            refused = run(*call)
+            assert refused.exit_code == 2
+            assert words in refused.stderr and "\n" not in refused.stderr.strip()
 
 
 def test_what_is_no_model_is_refused(run, tmp_path):

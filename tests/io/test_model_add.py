@@ -1,5 +1,6 @@
 """Adding a model: from a folder or a zip, confined, bounded, whole or not at all."""
 
+import json
 import os
 import struct
 import zipfile
@@ -64,6 +65,54 @@ def test_a_bundled_name_is_refused(tmp_path):
     write_model(tmp_path / "bundled" / "x", {**CARD, "name": "tiny"}, TENSORS)
     with pytest.raises(UserError, match="comes with the program"):
         add_model(make(tmp_path), replace=True)
+
+
+@pytest.mark.parametrize("name", ["pcn phantom", "pcn-phantom", "PCN-Phantom", "pcn/phantom", "best", "Best"])
+def test_a_name_that_a_bundled_model_answers_to_is_refused(tmp_path, name):
+    write_model(tmp_path / "bundled" / "pcn-phantom", {**CARD, "name": "best"}, TENSORS)
+    folder = write_model(tmp_path / "made", {**CARD, "name": name}, TENSORS).folder
+    with pytest.raises(UserError, match="comes with the program"):
+        add_model(folder, replace=True)
+    assert nothing_was_left() and find_model("pcn-phantom").folder.is_relative_to(tmp_path / "bundled")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_model_of_another_name_is_never_replaced(tmp_path, replace):
+    add_model(write_model(tmp_path / "made", {**CARD, "name": "my model"}, TENSORS).folder)
+    folder = write_model(tmp_path / "made", {**CARD, "name": "my-model"}, TENSORS).folder
+    with pytest.raises(UserError, match=r"your model 'my model' in .* has nearly the name 'my-model'.*another name"):
+        add_model(folder, replace=replace)
+    assert [models.card_name(folder) for folder in user_models()] == ["my model"]
+
+
+def test_a_model_that_was_put_there_by_hand_keeps_its_name(tmp_path):
+    write_model(user_folder() / "x", {**CARD, "name": "tiny"}, TENSORS)
+    with pytest.raises(UserError, match="nearly the name 'tiny'"):
+        add_model(make(tmp_path), replace=True)
+
+
+def test_a_damaged_model_may_be_replaced_by_a_whole_one(tmp_path):
+    folder = make(tmp_path)
+    (add_model(folder).folder / "model.json").write_text("{")
+    assert add_model(folder, replace=True).card.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "nomethod"}, r"method 'nomethod' that this version does not have \(pcn, "),
+        ({"config": {"x": 1}}, r"settings are not valid for pcn \(config\.x: is not known"),
+        ({"config": {"segmentor": {"widths": [4]}}}, r"not valid for pcn \(config\.segmentor\.widths: "),
+    ],
+)
+def test_a_model_that_cannot_run_here_is_refused(tmp_path, changes, words):
+    folder = make(tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, **changes}))
+    for source in (folder, zipped(folder, tmp_path / "m.zip")):
+        with pytest.raises(UserError, match=words) as caught:
+            add_model(source)
+        assert "\n" not in str(caught.value) and nothing_was_left()
 
 
 def test_the_users_models_come_first_newest_on_top(tmp_path):
@@ -154,6 +203,48 @@ def test_damaged_weights_leave_nothing_behind(tmp_path):
     with pytest.raises(UserError):
         add_model(path)
     assert nothing_was_left()
+
+
+@pytest.mark.parametrize("member", ["model.json", "weights.safetensors"])
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_named_however_the_zip_is_packed(tmp_path, packing, member):
+    path = tmp_path / "m.zip"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for file in sorted(make(tmp_path).iterdir()):
+            archive.write(file, file.name)
+        info = archive.getinfo(member)
+    block = bytearray(path.read_bytes())
+    start = info.header_offset + 30 + len(member)
+    block[start + 9 : start + info.compress_size] = b"\xff" * (info.compress_size - 9)
+    path.write_bytes(bytes(block))
+    with pytest.raises(UserError, match=rf"{member} in it is damaged"):
+        add_model(path)
+    assert nothing_was_left()
+
+
+def test_a_packing_that_is_not_known_is_said(tmp_path):
+    path = zipped(make(tmp_path), tmp_path / "m.zip")
+    block = bytearray(path.read_bytes())
+    for mark, place in (
+        (b"PK\x03\x04", 8),
+        (b"PK\x01\x02", 10),
+    ):  # deflate becomes Deflate64, Windows' own for large files
+        at = block.find(mark)
+        while at >= 0:
+            block[at + place : at + place + 2] = struct.pack("<H", 9)
+            at = block.find(mark, at + 4)
+    path.write_bytes(bytes(block))
+    with pytest.raises(UserError, match="packed in a way that is not read here; unpack the zip"):
+        add_model(path)
+    assert nothing_was_left()
+
+
+def test_a_large_card_is_refused_unread(tmp_path):
+    path = tmp_path / "m.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.json", b"\0" * (2 << 20))
+    with pytest.raises(UserError, match=r"model\.json: is larger than 1 MB"):
+        add_model(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + b"\0" * 18, b"not a zip"])

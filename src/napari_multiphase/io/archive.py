@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from napari_multiphase.errors import UserError
 
 MEMBER_LIMIT = 256 << 20
 _COUNT_LIMIT = 100_000
+_BLOCK = 1 << 20
 
 
 class Files:
@@ -48,19 +50,41 @@ class Files:
         """Bytes of a file, unpacked, as the zip claims it."""
         return (self.path / name).stat().st_size if self._archive is None else self._archive.getinfo(name).file_size
 
-    def read(self, name: str) -> bytes:
-        """The whole of a file, at most `MEMBER_LIMIT` bytes."""
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file, block by block.
+
+        Raises
+        ------
+        UserError : it is damaged, packed in a way that Python cannot unpack, or cannot be read.
+        """
         try:
             with self.open(name) as handle:
-                block = handle.read(MEMBER_LIMIT + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-            raise UserError(f"{self.path.name}: {name} in it is damaged; copy or download the zip again") from error
+                while block := handle.read(_BLOCK):
+                    yield block
+        except NotImplementedError as error:
+            raise UserError(
+                f"{self.path.name}: {name} in it is packed in a way that is not read here; unpack the zip and name the "
+                "folder"
+            ) from error
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError) as error:
+            raise self._damaged(name) from error
         except OSError as error:
+            if self._archive is not None and error.errno is None:  # bz2 says so of damaged data
+                raise self._damaged(name) from error
             words = error.strerror or str(error)
-            raise UserError(f"{self.path / name}: cannot be read ({words}); copy the series again") from error
-        if len(block) > MEMBER_LIMIT:
-            raise UserError(f"{self.path.name}: {name} is larger than {MEMBER_LIMIT >> 20} MB and is not read")
-        return block
+            raise UserError(f"{self.path / name}: cannot be read ({words}); copy it again") from error
+
+    def _damaged(self, name: str) -> UserError:
+        return UserError(f"{self.path.name}: {name} in it is damaged; copy or download the zip again")
+
+    def read(self, name: str) -> bytes:
+        """The whole of a file, at most `MEMBER_LIMIT` bytes; as `blocks`."""
+        content = bytearray()
+        for block in self.blocks(name):
+            content += block
+            if len(content) > MEMBER_LIMIT:
+                raise UserError(f"{self.path.name}: {name} is larger than {MEMBER_LIMIT >> 20} MB and is not read")
+        return bytes(content)
 
 
 def _is_hidden(name: str) -> bool:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.archive import Files, open_files
 from napari_multiphase.io.atomic import atomic_folder
-from napari_multiphase.io.models import bundled, card_name, check_file, read_card, read_model, user_folder
+from napari_multiphase.io.models import bundled, card_name, check_file, installed, read_card, read_model, user_folder
 from napari_multiphase.model import CARD_FILE, Model
 
 _MOST_FILES = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_BLOCK = 1 << 20
 
 
 def add_model(source: Path, replace: bool = False) -> Model:
@@ -27,7 +23,7 @@ def add_model(source: Path, replace: bool = False) -> Model:
 
     Parameters
     ----------
-    replace : take the place of a model of the same name.
+    replace : take the place of a model of exactly the same name.
 
     Raises
     ------
@@ -38,22 +34,36 @@ def add_model(source: Path, replace: bool = False) -> Model:
         read_model(source)
     with open_files(source) as files:
         top = _top(files)
-        name = read_card(files.read(str(top / CARD_FILE)), f"{files.path}: {CARD_FILE}").name
-        target = user_folder() / (_UNSAFE.sub("-", name).strip("-.") or "model")
+        card, where = str(top / CARD_FILE), f"{files.path}: {CARD_FILE}"
+        check_file(CARD_FILE, files.size(card), where)
+        name = read_card(files.read(card), where).name
+        target = user_folder() / _folder_name(name)
         _check_free(name, target, replace)
         with atomic_folder(target) as part:
             for member in _members(files, top):
                 place = part / member.relative_to(top)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                with files.open(str(member)) as inside, place.open("wb") as outside:
-                    _copy(inside, outside, files, str(member))
+                _copy(files, str(member), place)
             read_model(part)
     return read_model(target)
 
 
+def _folder_name(name: str) -> str:
+    return _UNSAFE.sub("-", name).strip("-.") or "model"
+
+
 def _check_free(name: str, target: Path, replace: bool) -> None:
-    if any(name == card_name(folder) for folder in bundled()):
+    """Names that share a folder count as one, for models are found by folder and by name."""
+    key = target.name.casefold()
+    like = [f for f in installed() if key in (f.name.casefold(), _folder_name(card_name(f)).casefold())]
+    if set(like) & set(bundled()):
         raise UserError(f"a model '{name}' comes with the program: give yours another name (name in {CARD_FILE})")
+    for folder in like:
+        if folder != target or card_name(folder) not in (name, ""):
+            raise UserError(
+                f"your model '{card_name(folder) or folder.name}' in {folder} has nearly the name '{name}': give this "
+                f"one another name (name in {CARD_FILE}), or remove that folder"
+            )
     if target.exists() and not replace:
         raise UserError(f"you have a model '{name}' already, in {target}: add --replace to take its place")
 
@@ -87,14 +97,12 @@ def _members(files: Files, top: PurePosixPath) -> list[PurePosixPath]:
     return members
 
 
-def _copy(inside: IO[bytes], outside: IO[bytes], files: Files, name: str) -> None:
+def _copy(files: Files, name: str, place: Path) -> None:
     """Copy at most as many bytes as are promised."""
     left = files.size(name)
-    try:
-        while block := inside.read(_BLOCK):
+    with place.open("wb") as outside:
+        for block in files.blocks(name):
             left -= len(block)
             if left < 0:
                 raise UserError(f"{files.path}: {name} is larger than it says; get the model again")
             outside.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{files.path}: {name} in it is damaged; get the model again") from error

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.numpy import save
 
+from napari_multiphase.config import METHOD_CONFIGS, method_config
+from napari_multiphase.config.words import in_words
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_folder
 from napari_multiphase.io.places import data_folder
@@ -37,13 +39,15 @@ def read_model(folder: Path) -> Model:
     Raises
     ------
     UserError : missing or foreign files (pickles above all), links out of the folder, wrong sizes, a card that is not
-        valid, weights with another hash. Whether they fit the card's method is seen when they are read.
+        valid, a method or settings of it that are not known here, weights with another hash. Whether they fit the
+        card's method is seen when they are read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such model folder; `multiphase models list` shows what there is")
     _check_files(folder)
     card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
+    _check_method(card, str(folder / CARD_FILE))
     model = Model(folder.resolve(), card)
     tensor_shapes(model)
     if sha256_of(model.weights) != card.weights_sha256:
@@ -104,6 +108,21 @@ def _card(values: Any, name: str) -> ModelCard:
         where = ".".join(str(part) for part in first["loc"]) or "card"
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{name}: its entry '{where}' is not valid ({reason}); get the model again") from error
+
+
+def _check_method(card: ModelCard, where: str) -> None:
+    if card.method not in METHOD_CONFIGS:
+        raise UserError(
+            f"{where}: is of a method '{card.method}' that this version does not have ({', '.join(METHOD_CONFIGS)}); "
+            "update the program or choose another model"
+        )
+    try:
+        method_config(card.method, card.config)
+    except ValidationError as error:
+        words = in_words(error, card.config)
+        raise UserError(
+            f"{where}: its settings are not valid for {card.method} (config.{words}); get the model again"
+        ) from error
 
 
 def tensor_shapes(model: Model) -> dict[str, tuple[int, ...]]:
