@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import yaml
 
-from napari_multiphase.config import DatasetConfig
+from napari_multiphase.config import DatasetConfig, RunConfig
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.datasets import read_dataset
 from napari_multiphase.io.images import read_image
+from napari_multiphase.training.preflight import check_case
+from napari_multiphase.training.sources import DatasetSource
 from napari_multiphase.volume import Phase
+
+DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
 def save(path: Path, shape=(8, 9, 10), value=0, kind=np.int16) -> Path:
@@ -104,13 +108,57 @@ def test_version_1_names_images_without_their_channels(tmp_path):
         ({"labels": {"background": 0, "liver": [1, 2]}}, {}, "unite several values"),
         ({"channel_names": {"0": "CT"}}, {}, "its channels are 'CT'"),
         ({"channel_names": {"0": "early arterial", "1": "late arterial"}}, {}, "two arterial channels"),
-        ({"labels": None}, {}, "is not the dataset.json"),
+        ({"labels": None}, {}, r"is not the dataset\.json .*\(labels: must be a group of"),
+        ({"labels": ["background", "liver"]}, {}, r"\(labels: must be a group of"),
+        ({"labels": {"background": 0, "liver": "one"}}, {}, "gives 'liver' no number"),
+        ({"channel_names": ["arterial", "venous"]}, {}, r"\(channel_names: must be a group of"),
+        ({"channel_names": {"a": "arterial"}}, {}, "arterial channel the number 'a'"),
+        ({"training": [{"image": "a.nii.gz"}]}, {}, r"\(training\.0\.label: is missing\)"),
+        (
+            {"dataset": {"a": {"images": ["/data/a.nii.gz"], "label": "a.nii.gz"}}},
+            {},
+            "move the file below it, or write a case list",
+        ),
         ({"dataset": {"a": {"images": ["../../x.nii.gz"], "label": "a.nii.gz"}}}, {}, "leaves the data set's folder"),
     ],
 )
 def test_what_cannot_be_understood_is_one_sentence(tmp_path, changes, structures, message):
     with pytest.raises(UserError, match=message):
         read_dataset(DatasetConfig(path=nnunet(tmp_path, **changes), structures=structures))
+
+
+EXPLICIT = [
+    {"dataset": {"a": {"images": ["imagesTr/a_0000.nii.gz", "imagesTr/typo.nii.gz"], "label": "labelsTr/a.nii.gz"}}},
+    {"training": [{"image": "./imagesTr/typo.nii.gz", "label": "./labelsTr/a.nii.gz"}]},
+]
+
+
+@pytest.mark.parametrize("changes", EXPLICIT, ids=["version 2", "version 1"])
+def test_a_file_that_is_named_must_be_there(tmp_path, changes):
+    run = RunConfig(labels=(0, 1), data=DatasetConfig(path=nnunet(tmp_path, **changes)))
+    (case,) = read_dataset(run.data)
+    assert set(case.scans) == set(Phase)
+    problems, _ = check_case(run, DatasetSource(case))
+    assert [p.level for p in problems] == ["bad"]
+    assert "imagesTr/typo.nii.gz: there is no such file" in problems[0].text
+
+
+def test_an_image_without_labels_is_named(tmp_path):
+    nnunet(tmp_path)
+    for number in range(7):
+        save(tmp_path / "imagesTr" / f"more{number}_0001.nii.gz")
+    with pytest.raises(
+        UserError, match=r"holds 'more0', .*'more4' and 2 more without a file in labelsTr; add the labels"
+    ):
+        read_dataset(DatasetConfig(path=tmp_path))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"labels": {"liver": 1},}', "[" * 100_000])
+def test_what_is_no_dataset_json_is_one_line(tmp_path, text):
+    (nnunet(tmp_path) / "dataset.json").write_text(text)
+    with pytest.raises(UserError, match=r"is not the dataset\.json of an nnU-Net or MSD folder \(") as caught:
+        read_dataset(DatasetConfig(path=tmp_path))
+    assert "\n" not in str(caught.value) and "object has no attribute" not in str(caught.value)
 
 
 def test_null_leaves_a_label_out_and_numbers_may_be_named(tmp_path):
@@ -155,7 +203,9 @@ def test_a_case_list(tmp_path):
     [
         ({"labels": None}, "does not say which structures"),
         ({"cases": [{"id": "x", "venous": {"image": "../x.nii.gz"}}]}, "leaves the data set's folder"),
-        ({"cases": [{"id": "x", "venus": {}}]}, r"cases\.0\.venus"),
+        ({"cases": [{"id": "x", "venus": {}}]}, r"cases\.0\.venus: is not known"),
+        ({"cases": [{"id": "x", "venous": "x.nii.gz"}]}, r"cases\.0\.venous: must be a group of"),
+        ({"cases": [{"id": "x", "venous": {}}]}, r"cases\.0\.venous\.image: is missing"),
         ({"cases": []}, "names no training cases"),
         ({"cases": [{"id": "x"}, {"id": "x"}]}, "'x' twice"),
     ],
@@ -168,6 +218,26 @@ def test_a_wrong_case_list_is_one_sentence(tmp_path, changes, message):
         config.path.write_text(yaml.safe_dump(text))
     with pytest.raises(UserError, match=message):
         read_dataset(config.model_copy(update={"structures": {"tumour": 21} if "labels" not in changes else {}}))
+
+
+def test_a_torn_case_list_names_the_line(tmp_path):
+    (tmp_path / "cases.yaml").write_text("cases:\n  - {id: a, venous: {image: a.nii.gz}\n  - {id: b}\n")
+    with pytest.raises(UserError, match=r"cases\.yaml: is not a case list \(line 3, column 3: ") as caught:
+        read_dataset(DatasetConfig(path=tmp_path / "cases.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dicom_folder_in_a_case_list_is_told_from_an_image(tmp_path):
+    (tmp_path / "series").mkdir()
+    with pytest.raises(UserError, match=r"series: is a folder, not an image; name one file .*convert a DICOM series"):
+        read_image(tmp_path / "series")
+
+
+def test_the_case_list_of_the_documentation_is_read(tmp_path):
+    text = DOCS.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "cases.yaml").write_text(text)
+    first, second = read_dataset(DatasetConfig(path=tmp_path / "cases.yaml"))
+    assert first.annotated == {1, 21} and second.annotated == {1} and set(first.scans) == set(Phase)
 
 
 def test_a_structure_that_is_no_label_cannot_be_annotated(tmp_path):

@@ -11,18 +11,20 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from napari_multiphase.config import DatasetConfig
+from napari_multiphase.config.words import in_words
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.nifti import count_channels
 from napari_multiphase.labels import BACKGROUND, IDS_BY_NAME, IGNORE, STRUCTURES, UNKNOWN
 from napari_multiphase.volume import Phase
 
 DATASET_FILE = "dataset.json"
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,43 @@ def _drawn(values: Mapping[int, int]) -> frozenset[int]:
 # --- nnU-Net and MSD folders ---------------------------------------------------------------------------------------
 
 
+class _Explicit(BaseModel):
+    images: list[str]
+    label: str
+
+
+class _Entry(BaseModel):
+    image: str
+    label: str
+
+
+class _Described(BaseModel):
+    """What is needed of a dataset.json; other entries are passed over."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    channel_names: dict[str, str] | None = None
+    modality: dict[str, str] | None = None
+    labels: dict[str, Any]
+    file_ending: str = ".nii.gz"
+    training: Annotated[list[_Entry] | None, BeforeValidator(lambda v: v if isinstance(v, list) else None)] = None
+    dataset: dict[str, _Explicit] | None = None
+
+
 def _from_json(path: Path, config: DatasetConfig) -> list[DatasetCase]:
+    given: Any = None
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        channels = _channels(path, described.get("channel_names") or described.get("modality") or {})
-        values = _values(path, _names(path, described["labels"]), config)
-        listed = list(_listed(path, described))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: is not the {DATASET_FILE} of an nnU-Net or MSD folder ({error}); check it") from error
+        given = json.loads(path.read_text(encoding="utf-8"))
+        described = _Described.model_validate(given)
+    except (OSError, ValueError, RecursionError) as error:
+        words = in_words(error, given)
+        raise UserError(
+            f"{path}: is not the {DATASET_FILE} of an nnU-Net or MSD folder ({words}); correct it"
+        ) from error
+    channels = _channels(path, described.channel_names or described.modality or {})
+    values = _values(path, _names(path, described.labels), config)
     cases = []
-    for case_id, images, labels in listed:
+    for case_id, images, labels in _listed(path, described):
         scans = _scans(images, channels, labels)
         cases.append(DatasetCase(case_id, case_id, scans, _drawn(values), values, "identity"))
     return cases
@@ -147,6 +176,8 @@ def _channels(path: Path, named: Mapping[str, str]) -> dict[Phase, int]:
         phase = Phase.ARTERIAL if "arterial" in words else Phase.VENOUS if "venous" in words else None
         if phase is None:
             continue
+        if not number.isdecimal():
+            raise UserError(f"{path}: gives the {phase} channel the number '{number}'; number channels 0, 1, ...")
         if phase in channels:
             raise UserError(f"{path}: names two {phase} channels; keep the name '{phase}' for the one to use")
         channels[phase] = int(number)
@@ -158,55 +189,71 @@ def _channels(path: Path, named: Mapping[str, str]) -> dict[Phase, int]:
 
 def _names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:
     """Value -> name of version 1 and MSD ({"1": "liver"}) or version 2 ({"liver": 1})."""
-    if all(str(key).isdigit() for key in labels):
+    if all(key.isdecimal() for key in labels):
         return {int(value): str(name) for value, name in labels.items()}
-    regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
+    regions = [name for name, value in labels.items() if isinstance(value, list)]
     if regions:
         raise UserError(f"{path}: {_words(regions)} unite several values; only exclusive labels can be trained on")
-    return {int(value): str(name) for name, value in labels.items()}
+    odd = [name for name, value in labels.items() if not str(value).isdecimal()]
+    if odd:
+        raise UserError(f"{path}: gives {_words(odd)} no number; write one as in 'labels': {{'liver': 1}}")
+    return {int(value): name for name, value in labels.items()}
 
 
-def _listed(path: Path, described: Mapping[str, Any]) -> Iterable[tuple[str, list[Path] | Path, Path]]:
-    """Id, images (one per channel, or one file for all) and labels of each training case."""
-    folder, ending = path.parent, str(described.get("file_ending", ".nii.gz"))
-    if described.get("dataset"):  # version 2 with explicit files
-        for name, files in described["dataset"].items():
-            yield str(name), [_below(folder, f, path) for f in files["images"]], _below(folder, files["label"], path)
-    elif isinstance(described.get("training"), list):  # version 1 and MSD
-        for entry in described["training"]:
-            image, labels = _below(folder, entry["image"], path), _below(folder, entry["label"], path)
-            stem = _stem(image.name, ending)
-            split = sorted(image.parent.glob(f"{_literal(stem)}_[0-9][0-9][0-9][0-9]{ending}"))
-            yield stem, image if image.is_file() or not split else _by_channel(image.parent, stem, ending), labels
+def _listed(path: Path, described: _Described) -> Iterable[tuple[str, Mapping[int, Path] | Path, Path]]:
+    """Id, images (by channel, or one file for all) and labels of each training case.
+
+    Files that are named need not be there, so that reading the case says which one is missing.
+    """
+    folder, ending = path.parent, described.file_ending
+    if described.dataset:  # version 2 with explicit files
+        for name, files in described.dataset.items():
+            images = [_below(folder, image, path) for image in files.images]
+            yield name, dict(enumerate(images)), _below(folder, files.label, path)
+    elif described.training is not None:  # version 1 and MSD
+        beside: dict[Path, dict[str, dict[int, Path]]] = {}
+        for entry in described.training:
+            image, labels = _below(folder, entry.image, path), _below(folder, entry.label, path)
+            stem = image.name.removesuffix(ending)
+            if image.parent not in beside:
+                beside[image.parent] = _by_channel(image.parent, ending)
+            split = None if image.is_file() else beside[image.parent].get(stem)
+            yield stem, split or image, labels
     else:
-        for labels in sorted((folder / "labelsTr").glob(f"*{ending}")):
-            if not labels.name.startswith("."):
-                stem = _stem(labels.name, ending)
-                yield stem, _by_channel(folder / "imagesTr", stem, ending), labels
+        found = _by_channel(folder / "imagesTr", ending)
+        drawn = {
+            file.name.removesuffix(ending): file
+            for file in sorted((folder / "labelsTr").glob(f"*{ending}"))
+            if not file.name.startswith(".")
+        }
+        bare = sorted(found.keys() - drawn.keys())
+        if bare:
+            names = _words(bare[:_MOST_NAMED]) + (f" and {len(bare) - _MOST_NAMED} more" * (len(bare) > _MOST_NAMED))
+            raise UserError(
+                f"{folder}: imagesTr holds {names} without a file in labelsTr; add the labels, or move the images away "
+                "(a case list may hold scans without labels)"
+            )
+        for stem, labels in drawn.items():
+            yield stem, found.get(stem, {}), labels
 
 
-def _by_channel(folder: Path, stem: str, ending: str) -> list[Path]:
-    """Files of channels 0, 1, ... whether they are there or not; a missing one is a missing phase."""
-    there = [int(p.name[len(stem) + 1 :][:4]) for p in folder.glob(f"{_literal(stem)}_[0-9][0-9][0-9][0-9]{ending}")]
-    return [folder / f"{stem}_{channel:04d}{ending}" for channel in range(max(there, default=-1) + 1)]
+def _by_channel(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
+    """Stem -> channel -> file, of the files that are there; a channel without one is a missing phase."""
+    found: dict[str, dict[int, Path]] = {}
+    for file in sorted(folder.glob(f"*_[0-9][0-9][0-9][0-9]{ending}")):
+        if not file.name.startswith("."):
+            stem, _, channel = file.name.removesuffix(ending).rpartition("_")
+            found.setdefault(stem, {})[int(channel)] = file
+    return found
 
 
-def _scans(images: list[Path] | Path, channels: Mapping[Phase, int], labels: Path) -> dict[Phase, PhaseFiles]:
+def _scans(images: Mapping[int, Path] | Path, channels: Mapping[Phase, int], labels: Path) -> dict[Phase, PhaseFiles]:
     if isinstance(images, Path):
         several = images.is_file() and images.name.endswith((".nii", ".nii.gz")) and count_channels(images) > 1
-        if len(channels) > 1 and not several:
+        if len(channels) > 1 and images.is_file() and not several:
             raise UserError(f"{images}: should hold {len(channels)} channels and holds one image; correct the channels")
         return {p: PhaseFiles(images, labels, channel if several else None) for p, channel in channels.items()}
-    there = {p: images[channel] for p, channel in channels.items() if channel < len(images)}
-    return {phase: PhaseFiles(image, labels) for phase, image in there.items() if image.exists()}
-
-
-def _stem(name: str, ending: str) -> str:
-    return name.removesuffix(ending)
-
-
-def _literal(stem: str) -> str:
-    return stem.replace("[", "[[]")
+    return {p: PhaseFiles(images[channel], labels) for p, channel in channels.items() if channel in images}
 
 
 # --- the project's case list ---------------------------------------------------------------------------------------
@@ -237,20 +284,15 @@ class _CaseList(_Part):
 
 
 def _from_list(path: Path, config: DatasetConfig) -> list[DatasetCase]:
+    given: Any = None
     try:
-        listed = _CaseList.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        listed = _CaseList.model_validate(given)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: is not a case list ({_first(error)}); see docs/datasets.md") from error
+        raise UserError(f"{path}: is not a case list ({in_words(error, given)}); see docs/datasets.md") from error
     names = listed.labels if listed.labels is not None else {s.id: s.name for s in STRUCTURES.values()}
     values = _values(path, names, config)
     return [_case(path, entry, listed, names, values) for entry in listed.cases]
-
-
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
-    return str(error).splitlines()[0]
 
 
 def _case(
@@ -300,7 +342,8 @@ def _below(folder: Path, text: str, where: Path, *, absolute: bool = False) -> P
         return path
     normal = os.path.normpath(str(PurePosixPath(str(text))))
     if path.is_absolute() or "\0" in str(text) or normal.startswith(".."):
-        raise UserError(f"{where}: '{text}' leaves the data set's folder; move the file below it or list it absolutely")
+        instead = "name it in full" if absolute else "write a case list, which may name files anywhere"
+        raise UserError(f"{where}: '{text}' leaves the data set's folder; move the file below it, or {instead}")
     return folder / normal
 
 

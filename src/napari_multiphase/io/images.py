@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.geometry import AIR_HU, Lattice, from_canonical, to_canonical
-from napari_multiphase.io.itk_files import read_itk
+from napari_multiphase.io.itk_files import read_itk, voxel_file
 from napari_multiphase.io.nifti import Stored, read_nifti, write_nifti
 from napari_multiphase.io.values import sha256_of, to_hu, to_labels
 from napari_multiphase.volume import Source, Volume
@@ -33,6 +33,20 @@ def format_of(path: Path) -> str | None:
     """The image format a file's name stands for, or None."""
     name = path.name.lower()
     return next((SUFFIXES[end] for end in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(end)), None)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that an image is read from: itself, and where its header keeps the voxels apart, theirs.
+
+    A file that cannot be read is taken for whole: reading it says what is wrong.
+    """
+    if format_of(path) not in ("nrrd", "metaimage"):
+        return (path,)
+    try:
+        voxels = voxel_file(path)
+    except (UserError, OSError):
+        return (path,)
+    return (path,) if voxels == path else (path, voxels)
 
 
 def read_image(path: Path, channel: int | None = None) -> Volume:
@@ -65,10 +79,13 @@ def _read(path: Path, channel: int | None = None) -> tuple[Path, str, Stored]:
     kind = format_of(path)
     if not path.exists():
         raise UserError(f"{path}: there is no such file; check the name")
-    if path.is_dir() or kind is None:
+    if path.is_dir():
         raise UserError(
-            f"{path.name}: is not an image that is read here; choose {', '.join(SUFFIXES)} or a DICOM folder"
+            f"{path}: is a folder, not an image; name one file ({', '.join(SUFFIXES)}), and convert a DICOM series to "
+            "NIfTI first (by dcm2niix, say)"
         )
+    if kind is None:
+        raise UserError(f"{path}: is not an image that is read here; name a file that ends in {', '.join(SUFFIXES)}")
     try:
         return path, kind, read_nifti(path, channel) if kind == "nifti" else read_itk(path)
     except PermissionError as error:

@@ -70,6 +70,16 @@ def read_itk(path: Path) -> Stored:
     return Stored(data, affine, 1.0, 0.0, {}, notes)
 
 
+def voxel_file(path: Path) -> Path:
+    """The file that the voxels of an NRRD or MetaImage lie in: itself, or another one in its folder.
+
+    Raises
+    ------
+    UserError : as `read_itk`, where the header is not one of these or names no such file.
+    """
+    return _data_file(path, _header_fields(path))
+
+
 def _damaged(name: str, error: RuntimeError) -> UserError:
     if "orthonormal" in str(error) or "irection" in str(error):
         return UserError(f"{name}: its axes are not at right angles or not valid; export the scan again")

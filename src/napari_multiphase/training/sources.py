@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.io.datasets import DatasetCase
-from napari_multiphase.io.images import read_image, read_labels
+from napari_multiphase.io.images import files_of, read_image, read_labels
 from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, UNKNOWN
 from napari_multiphase.registration.files import read_itk_matrix
 from napari_multiphase.volume import Phase, Volume
@@ -142,11 +142,14 @@ class DatasetSource:
 def _stamp(path: Path | None) -> list[str | int] | None:
     if path is None:
         return None
-    try:
-        found = path.stat()
-    except OSError:
-        return [str(path), -1, -1]  # reading it will say so
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
+    stamp: list[str | int] = []
+    for file in files_of(path):
+        try:
+            found = file.stat()
+        except OSError:
+            return [str(path), -1, -1]  # reading it will say so
+        stamp += [str(file.resolve()), found.st_size, found.st_mtime_ns]
+    return stamp
 
 
 def _in_table(labels: Volume, values: Mapping[int, int]) -> tuple[Volume, tuple[int, ...]]:
