@@ -1,5 +1,6 @@
 """The map from papers to code and tests says what is there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,34 @@ ROW = re.compile(
     r"^\| (?P<place>[^|]+) \| [^|]+ \| `(?P<file>[^`]+)` `(?P<name>[^`]+)` \| `(?P<test>[^`]+)` `(?P<case>[^`]+)` \|$"
 )
 SECTIONS = {"PCN": "methods/pcn.py", "HPN": "methods/hpn.py", "SAM + URIM": "methods/urim", "PaNN": "methods/pann.py"}
+
+
+ARROW = re.compile(r"->\s+(``[^`]+``(?:,\s+``[^`]+``)*)")
+"""What an entry of a module's "Implements" list ends in."""
+
+
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def implements() -> list[tuple[Path, str]]:
+    """(module, name after an arrow) of every method and loss."""
+    files = [p for folder in ("methods", "losses") for p in sorted((SOURCE / folder).rglob("*.py"))]
+    texts = {path: docstring(path) for path in files}
+    found = [(path, arrow) for path, text in texts.items() if "Implements" in text for arrow in ARROW.findall(text)]
+    return [(path, name) for path, arrow in found for name in re.findall(r"``([^`]+)``", arrow)]
+
+
+def place_of(module: Path, name: str) -> tuple[Path, list[str]]:
+    """The file that a dotted name lies in, and what is left of it: "a.b.C.d" is C.d of a/b.py, of the program or beside
+    `module`, or C.d of `module` itself."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        for root in (module.parent, SOURCE):
+            path = root.joinpath(*parts[:count]).with_suffix(".py")
+            if path.is_file():
+                return path, parts[count:]
+    return module, parts
 
 
 def rows() -> list[tuple[str, dict[str, str]]]:
@@ -45,3 +74,29 @@ def test_every_equation_that_the_code_names_has_a_row(section):
     mapped = {row["place"] for own, row in rows() if own == section}
     assert named, f"{SECTIONS[section]} names no equation of its paper"
     assert named <= mapped, named - mapped
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), implements(), ids=lambda value: value if isinstance(value, str) else value.stem
+)
+def test_everything_that_a_module_implements_has_a_row(module, name):
+    path, inside = place_of(module, name)
+    file = path.relative_to(SOURCE).as_posix()
+    mapped = {row["name"] for _, row in rows() if row["file"] == file}
+    assert inside[0] in mapped if inside else mapped, f"{module.name} implements {name}: no row of it in docs/papers.md"
+    for method in inside[1:]:
+        assert re.search(rf"^    (async )?def {method}\(", path.read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_every_entry_of_an_implements_list_says_where():
+    for path in {module for module, _ in implements()}:
+        listed = docstring(path).partition("Implements")[2].partition("\nSymbols:")[0]
+        entries = listed.split("\n* ")
+        assert all(ARROW.search(entry) for entry in entries[1:] or entries), path
+    assert {"hpn", "pann", "pcn", "prior", "correlation"} <= {module.stem for module, _ in implements()}
+
+
+@pytest.mark.parametrize("name", ["hpn", "pann"])
+def test_a_loss_that_the_paper_does_not_have_is_a_deviation(name):
+    _, _, deviations = docstring(SOURCE / "methods" / f"{name}.py").partition("\nDeviations: ")
+    assert "``dice_weight`` above 0 adds a soft Dice" in " ".join(deviations.split())

@@ -15,7 +15,7 @@ from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Batch
 from napari_multiphase.methods.urim.network import TumourNet
 from napari_multiphase.methods.urim.objective import UrimNets, UrimObjective, UrimSegmentor, channels_of
-from napari_multiphase.methods.urim.region import aligned, masked, stacks, unstack
+from napari_multiphase.methods.urim.region import LiverNet, Residual, aligned, masked, stacks, unstack
 from napari_multiphase.volume import Phase
 
 URIM = method("urim")
@@ -120,6 +120,16 @@ def test_a_predicted_mask_needs_more_slices_and_whole_liver_labels_are_needed_fo
     assert objective().stages()[1].draw.annotation == "full"
     predicted = objective(train_mask="predicted").stages()[1].draw
     assert predicted.patch_vox == (5, 32, 32) and predicted.annotation == "any"
+
+
+def test_the_liver_s_network_is_a_u_net_of_residual_units():
+    unit, x = Residual(3, 5, stride=2).eval(), torch.randn(2, 3, 8, 8)
+    torch.nn.init.zeros_(unit.second_norm.weight)
+    assert torch.equal(unit(x), unit.shortcut(x).relu())
+    net = LiverNet((4, 6, 8), 3).eval()
+    assert net(torch.randn(2, 3, 16, 32)).shape == (2, 2, 16, 32)
+    skip = net.up[0].first.weight
+    assert skip.shape[1] == 2 * 4  # own scale's features beside those that come up
 
 
 # --- input ---------------------------------------------------------------------------------------------------------
@@ -245,6 +255,21 @@ def test_sharing_weights_halves_the_streams_and_single_phase_never_sees_the_othe
     assert torch.equal(net(x, x).final, net(x, 1 - x).final)
     both = TumourNet(UrimConfig(**SMALL | {"fusion": "dlf"})).eval()
     assert not torch.equal(both(x, x).final, both(x, 1 - x).final)
+
+
+def test_sp_reads_one_phase_ilf_joins_the_stacks_and_dlf_the_decoders():
+    x, y = torch.rand(2, 1, 3, 32, 32)
+    nets = {fusion: TumourNet(UrimConfig(**SMALL | {"fusion": fusion})).eval() for fusion in ("sp", "ilf", "dlf")}
+    sp, ilf, dlf = (net.streams for net in nets.values())
+    joined = [ilf._alone("both", torch.cat([x, y], 1))]
+    alone = [dlf._alone("venous", x), dlf._alone("arterial", y)]
+    for got, expected in ((sp(x, y), sp(x, 1 - y)), (ilf(x, y), joined), (dlf(x, y), alone)):
+        assert len(got) == len(expected)
+        for levels, others in zip(got, expected, strict=True):
+            assert all(torch.equal(level, other) for level, other in zip(levels, others, strict=True))
+    assert [net.streams.streams["both"].levels[0][0].in_channels for net in (nets["sp"], nets["ilf"])] == [3, 6]
+    assert len(nets["dlf"].decoders) == 2 and nets["dlf"].classifier.in_channels == 2 * SMALL["decoder"]
+    assert not torch.equal(ilf(x, y)[0][0], ilf(x, 1 - y)[0][0])
 
 
 def test_feedback_reaches_the_next_block_and_can_be_left_out():

@@ -7,9 +7,12 @@ Implements:
 * Sec. 3, J_P, cross-entropy on partly labelled voxels and their pseudo-labels -> ``pseudo_labels``
 * Sec. 3, prior q, fraction of each class in the fully labelled set -> ``class_fractions``
 * Sec. 3, mean prediction p on the partly labelled voxels -> ``mean_prediction``
-* Eq. 6 J_C, Eq. 9 its primal-dual form, Algorithm 1's duals -> ``losses.prior``
+* Eq. 6 J_C, Eq. 9 its primal-dual form, Algorithm 1's duals -> ``losses.prior.PriorLoss``
 * Algorithm 1, two stages, pseudo-labels refreshed -> ``PannObjective.stages``, ``PannObjective.before_step``
+* Sec. 4, DeepLab in 2-D -> ``nets.deeplab.DeepLab``
+* Sec. 4, a residual 3-D U-Net -> ``nets.residual_unet3d.ResidualUNet3D``
 * Sec. 4, multi-scale testing -> ``PannSegmentor.logits``
+* Table 1, a row by network, supervision and sets -> ``config.pann.PannConfig``
 
 Symbols: x (B, 1, D, H, W) window mapped to [-1, 1]; y (B, D, H, W) channels, 254 where only the annotated structures
 are known to be absent, 255 left out; S_L fully, S_P partly labelled items; L_Pt the structures annotated in an item.

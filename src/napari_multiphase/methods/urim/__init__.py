@@ -16,6 +16,7 @@ Implements:
 * Sec. 3.3, the liver from a simple ResUNet -> ``region.LiverNet``
 * Sec. 3.3, masked input -> ``region.masked``
 * Sec. 3.3, alignment by tumour centres -> ``region.aligned``
+* Tables 1 and 3, a row by fusion, inpainting and encoder -> ``config.urim.UrimConfig``
 
 Symbols: F_PV, F_ART (B, C, h, w) features of a level; w_PV, w_ART (B, C, h, w) with sum 1 over the phases; F_aggr their
 weighted sum; X (B, 64, H, W) decision features; S (B, 2, H, W) initial softmax; M (B, 1, H, W) confidence in [0, 1].
