@@ -18,6 +18,7 @@ import psutil
 import torch
 import yaml
 
+from napari_multiphase.bounds import LEAST_TILE_VOX
 from napari_multiphase.config import PRESETS, PhantomConfig, RunConfig, method_config, preset
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, OnEvent, ignore
@@ -247,10 +248,11 @@ class _Draft:
 
     def _patch(self, seen: Survey) -> None:
         """No larger than a usual scan, in multiples that the network takes."""
-        divisor = self._divisor()
+        divisor, least = self._divisor(), self._least_patch()
         sides = [math.ceil(mm / s) for mm, s in zip(seen.extent_mm, self.run.spacing_mm, strict=True)]
         fitting = tuple(
-            min(p, max(d, math.ceil(n / d) * d)) for p, n, d in zip(self.run.patch_vox, sides, divisor, strict=True)
+            min(p, max(low, math.ceil(n / d) * d))
+            for p, n, d, low in zip(self.run.patch_vox, sides, divisor, least, strict=True)
         )
         extent = " x ".join(f"{n:.0f}" for n in seen.extent_mm)
         if fitting != self.run.patch_vox:
@@ -262,6 +264,10 @@ class _Draft:
     def _divisor(self) -> tuple[int, int, int]:
         divisor: tuple[int, int, int] = method_config(self.run.method, self.run.method_config).traits.divisor
         return divisor
+
+    def _least_patch(self) -> tuple[int, ...]:
+        """The smallest patch that a model may have and the network takes."""
+        return tuple(math.ceil(n / d) * d for n, d in zip(LEAST_TILE_VOX, self._divisor(), strict=True))
 
     # --- what memory says ---
 
@@ -301,13 +307,13 @@ class _Draft:
         return False
 
     def _smaller_patch(self) -> bool:
-        divisor, patch = self._divisor(), self.run.patch_vox
-        most = [p / d if p >= 2 * d and p > 16 else 0.0 for p, d in zip(patch, divisor, strict=True)]
+        divisor, patch, least = self._divisor(), self.run.patch_vox, self._least_patch()
+        most = [p / d if p > max(n, 16) else 0.0 for p, d, n in zip(patch, divisor, least, strict=True)]
         axis = int(np.argmax([m * d for m, d in zip(most, divisor, strict=True)]))
         if not most[axis]:
             return False
         smaller = list(patch)
-        smaller[axis] = max(divisor[axis], (patch[axis] * 3 // 4) // divisor[axis] * divisor[axis])
+        smaller[axis] = max(least[axis], (patch[axis] * 3 // 4) // divisor[axis] * divisor[axis])
         self.change(patch_vox=tuple(smaller))
         return True
 

@@ -48,6 +48,7 @@ from napari_multiphase.volume import Phase
 RUN_FILE = "run.yaml"
 DATA_FILE = "data.json"
 MODEL_FOLDER = "model"
+WEIGHT_FILES = {"imagenet_weights", "encoder_weights"}
 
 
 def train(
@@ -345,10 +346,12 @@ def model_tensors(objective: Objective) -> dict[str, np.ndarray]:
 def card_of(run: RunConfig, metrics: dict[str, Any] | None = None) -> dict[str, Any]:
     """The card of the model that `run` trains, without the hash of its weights."""
     config = method_config(run.method, run.method_config)
+    settings = config.model_dump(mode="json")
+    settings |= dict.fromkeys(settings.keys() & WEIGHT_FILES)  # they went into the weights; nobody else has the files
     return {
         "name": run.name,
         "method": run.method,
-        "config": config.model_dump(mode="json"),
+        "config": settings,
         "labels": list(run.labels),
         "phases": [phase.value for phase in Phase],
         "window_hu": list(run.window_hu),
