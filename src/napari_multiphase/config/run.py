@@ -64,7 +64,7 @@ class RunConfig(Settings):
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 leaves torch's choice."""
     loaders: int = Field(default=0, ge=0)
-    """Processes that draw patches; 0 is one helper thread (best on few cores)."""
+    """Processes that draw patches (Linux); 0 is one helper thread (best on few cores)."""
     validation: ValidationConfig = ValidationConfig()
     """Held-out patients."""
     checkpoint_every: int = Field(default=200, ge=1)
