@@ -16,6 +16,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from napari_multiphase.io.models import read_model, write_model
+from napari_multiphase.model import ModelCard
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -63,16 +64,23 @@ def gains(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def metrics_of(name: str) -> dict[str, Any]:
-    """Everything that was measured of the model of that name."""
+def metrics_of(card: ModelCard) -> dict[str, Any]:
+    """Everything that was measured of a model; figures of other weights under its name are refused."""
     metrics: dict[str, Any] = {}
+    name = card.name
     phantom, real = _result(f"phantom_dice-{name}"), _result("real_ct")
     compared = _result(f"methods-{name.split('-')[0]}")
     if phantom:
+        if phantom["weights_sha256"] != card.weights_sha256:
+            raise SystemExit(
+                f"phantom_dice-{name}.json was measured with other weights: run {phantom['command']} again"
+            )
         metrics |= phantom_metrics(phantom)
     if real and any(row.get("model", {}).get("name") == name for row in real["studies"]):
         metrics |= real_metrics(real)
     if compared and name in compared["dice"]:
+        if card.weights_sha256 not in compared["weights_sha256"][name].values():
+            raise SystemExit(f"{name} is none of the models compared: run {compared['command']} again")
         metrics |= gains(compared)
     return metrics
 
@@ -85,7 +93,7 @@ def _result(name: str) -> dict[str, Any]:
 def main(folder: Path) -> None:
     """Rewrite the card of the model in `folder`."""
     model = read_model(folder)
-    card = model.card.model_dump(mode="json", exclude={"weights_sha256"}) | {"metrics": metrics_of(model.card.name)}
+    card = model.card.model_dump(mode="json", exclude={"weights_sha256"}) | {"metrics": metrics_of(model.card)}
     write_model(folder, card, load_file(model.weights))
 
 
