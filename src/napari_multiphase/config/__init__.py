@@ -7,7 +7,14 @@ method holds its settings and its presets; ``methods.METHODS`` binds the same na
 from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
-from napari_multiphase.config.nets import DeepLabConfig, ResidualUNet3DConfig, UNet3DConfig
+from napari_multiphase.config.nets import (
+    DeepLabConfig,
+    PatchGanConfig,
+    ResidualUNet3DConfig,
+    ResnetGeneratorConfig,
+    UNet3DConfig,
+    UNetGenerator3DConfig,
+)
 from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
@@ -26,14 +33,17 @@ __all__ = [
     "OptimiserConfig",
     "PannConfig",
     "PartlyLabelled",
+    "PatchGanConfig",
     "PcnConfig",
     "PhantomConfig",
     "ResidualUNet3DConfig",
+    "ResnetGeneratorConfig",
     "RunConfig",
     "SegmentOptions",
     "Settings",
     "Traits",
     "UNet3DConfig",
+    "UNetGenerator3DConfig",
     "UrimConfig",
     "check_run",
     "method_config",
