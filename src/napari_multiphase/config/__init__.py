@@ -4,7 +4,7 @@ A field's docstring gives its unit and origin: a section of the paper, or "ours"
 method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
 """
 
-from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
+from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits, TranslatorTraits
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import (
@@ -19,7 +19,15 @@ from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
-from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, check_run, method_config, preset, traits_of
+from napari_multiphase.config.table import (
+    METHOD_CONFIGS,
+    PRESETS,
+    check_run,
+    method_config,
+    preset,
+    traits_of,
+    translator_traits_of,
+)
 from napari_multiphase.config.urim import UrimConfig
 
 __all__ = [
@@ -42,6 +50,7 @@ __all__ = [
     "SegmentOptions",
     "Settings",
     "Traits",
+    "TranslatorTraits",
     "UNet3DConfig",
     "UNetGenerator3DConfig",
     "UrimConfig",
@@ -49,4 +58,5 @@ __all__ = [
     "method_config",
     "preset",
     "traits_of",
+    "translator_traits_of",
 ]

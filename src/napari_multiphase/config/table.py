@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_multiphase.bounds import LEAST_TILE_VOX, MOST_TILE_VOX
 from napari_multiphase.config import hpn, pann, pcn, urim
-from napari_multiphase.config.base import Settings, Traits
+from napari_multiphase.config.base import Settings, Traits, TranslatorTraits
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
 
@@ -33,6 +33,12 @@ def method_config(method: str, values: dict[str, Any]) -> Any:
 def traits_of(method: str, values: dict[str, Any]) -> Traits:
     """What running a model of `method` with these settings takes: known without torch and without weights."""
     traits: Traits = method_config(method, values).traits
+    return traits
+
+
+def translator_traits_of(method: str, values: dict[str, Any]) -> TranslatorTraits | None:
+    """The same of translating, from the settings' `translator_traits`; None: such a model does not translate."""
+    traits: TranslatorTraits | None = getattr(method_config(method, values), "translator_traits", None)
     return traits
 
 

@@ -9,9 +9,19 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from napari_multiphase.config import AugmentConfig, OptimiserConfig, RunConfig, Settings, Traits, method_config
+from napari_multiphase.config import (
+    AugmentConfig,
+    OptimiserConfig,
+    RunConfig,
+    Settings,
+    Traits,
+    TranslatorTraits,
+    method_config,
+)
+from napari_multiphase.errors import UserError
 from napari_multiphase.io.weights import read_weights
 from napari_multiphase.model import Model
+from napari_multiphase.nets.instance_norm import InstanceNorm
 from napari_multiphase.volume import Phase
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -167,6 +177,26 @@ class RegionSegmentor(Segmentor, Protocol):
         """(B, 1, d + 2 context, h, w) of the venous phase -> (B, 2, d, h, w)."""
 
 
+class Translator(Protocol):
+    """A method's generators, run tile by tile by Translate."""
+
+    @property
+    def traits(self) -> TranslatorTraits:
+        """As of the method's settings (`translator_traits`)."""
+
+    def translate(self, to: Phase, x: Tensor) -> Tensor:
+        """(B, 1, d, h, w) of the other phase, in [-1, 1] -> the same shape of phase `to`, in [-1, 1].
+
+        The input's outer voxels may be context (``TranslatorTraits.context_vox``); they are cut off afterwards. Where
+        an input ends at the scan's own end there is none on that side: no input reaches beyond the scan, rounded up to
+        a multiple of the divisor by repeating its last voxels.
+        """
+
+    def norms(self, to: Phase) -> Sequence[InstanceNorm]:
+        """The instance normalisations of the generator of phase `to`, in the order in which they run; none for
+        "slices", whose statistics are those of what they are given."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One row of ``methods.METHODS``.
@@ -178,6 +208,8 @@ class Method:
     segmentor : settings, networks in evaluation mode -> what the engine runs.
     objective : run -> what the loop optimises.
     summary : settings -> a sentence or two for the model's card.
+    translator : settings, networks in evaluation mode -> what Translate runs; None: the method does not translate.
+        A model does where its settings' `translator_traits` say so.
     """
 
     name: str
@@ -185,9 +217,19 @@ class Method:
     segmentor: Callable[[Any, nn.Module], Segmentor]
     objective: Callable[[RunConfig], Objective]
     summary: Callable[[Any], str] = field(default=lambda config: "")
+    translator: Callable[[Any, nn.Module], Translator] | None = None
 
     def load(self, model: Model, device: torch.device) -> Segmentor:
         """The networks of a model folder on `device`, in evaluation mode; UserError where weights and card disagree."""
+        return self.segmentor(*self._loaded(model, device))
+
+    def load_translator(self, model: Model, device: torch.device) -> Translator:
+        """The same for translating; UserError where the method does not."""
+        if self.translator is None:
+            raise UserError(f"the model '{model.card.name}' does not translate: choose one that does")
+        return self.translator(*self._loaded(model, device))
+
+    def _loaded(self, model: Model, device: torch.device) -> tuple[Settings, nn.Module]:
         config: Settings = method_config(self.name, model.card.config)
         with torch.device("meta"):
             nets = self.nets(config, len(model.card.labels))
@@ -195,7 +237,7 @@ class Method:
         weights = read_weights(model, expected)
         zeros(nets)
         nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
-        return self.segmentor(config, nets.to(device).eval().requires_grad_(False))
+        return config, nets.to(device).eval().requires_grad_(False)
 
 
 def zeros(nets: nn.Module) -> nn.Module:
