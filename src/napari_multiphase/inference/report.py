@@ -16,6 +16,7 @@ from napari_multiphase.imaging.tables import StructureRow, structure_table
 from napari_multiphase.inference.inputs import describe_inputs
 from napari_multiphase.inference.plan import Plan
 from napari_multiphase.inference.translation_plan import TranslationPlan
+from napari_multiphase.io.images import is_synthetic
 from napari_multiphase.model import Model
 from napari_multiphase.study import PhasePrediction, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -113,6 +114,7 @@ def _input(volume: Volume) -> dict[str, Any]:
         "shape": list(source.shape),
         "grid": volume.grid.to_dict(),
         "resampled": source.resampled,
+        "synthetic": is_synthetic(source),
     }
 
 

@@ -15,7 +15,7 @@ from napari_multiphase.imaging.fusion import carry, fuse
 from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
-from napari_multiphase.inference.inputs import aligned_words, make_scan, transform_of
+from napari_multiphase.inference.inputs import aligned_words, make_scan, synthetic_words, transform_of
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
@@ -173,6 +173,7 @@ def fuse_phases(
 
 def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction]) -> Iterator[str]:
     """What the user should know about this result."""
+    yield from synthetic_words(study, study.phases)
     if len(study.phases) == 1:
         only = study.phases[0]
         yield f"the {only.other} scan is missing: the fused result is the {only} one"

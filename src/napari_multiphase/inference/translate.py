@@ -8,7 +8,7 @@ from typing import Any
 from napari_multiphase.config import Traits, TranslateOptions
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.inference.device import remember_speed
-from napari_multiphase.inference.inputs import network_images
+from napari_multiphase.inference.inputs import network_images, synthetic_words
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.progress import Clock
 from napari_multiphase.inference.report import common_report
@@ -75,7 +75,7 @@ def translate(
     if tiles:
         speed = settings.tiles.seen_vox / max(seconds, 1e-3)
         remember_speed(settings.device, settings.precision, speed_name(model.card, to), speed)
-    notes = (*_notes(to, model), *prepared.notes, *warnings)
+    notes = (*_notes(to, model), *synthetic_words(study, [to.other]), *prepared.notes, *warnings)
     report = _report(study, to, model, options, prepared, run.passes, clock.seconds, memory.peak_mb(), notes)
     on_event(Event("progress", "translated", fraction=1.0, remaining_s=0.0))
     return Translation(study.id, model.card.name, to.other, image, notes, report)
