@@ -45,7 +45,7 @@ def test_outputs_have_the_inputs_grid_lie_in_the_range_and_every_parameter_learn
 
 
 def test_a_residual_generator_starts_as_the_identity_and_can_move_every_voxel():
-    x = torch.cat([torch.full((1, 1, 8, 8, 4), -1.0), torch.full((1, 1, 8, 8, 4), 1.0)], dim=-1)
+    x = torch.cat([torch.full((1, 1, 16, 8, 8), -1.0), torch.full((1, 1, 16, 8, 8), 1.0)], dim=-1)
     net = UNetGenerator3D(DEEP.model_copy(update={"residual": True}))
     assert torch.equal(net(x), x)
     torch.nn.init.constant_(net.last.bias, 10.0)
