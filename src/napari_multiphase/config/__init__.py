@@ -5,6 +5,7 @@ method holds its settings and its presets; ``methods.METHODS`` binds the same na
 """
 
 from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits, TranslatorTraits
+from napari_multiphase.config.csgan import CsganConfig
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import (
@@ -34,6 +35,7 @@ __all__ = [
     "METHOD_CONFIGS",
     "PRESETS",
     "AugmentConfig",
+    "CsganConfig",
     "DatasetConfig",
     "DeepLabConfig",
     "Device",

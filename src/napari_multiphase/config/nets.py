@@ -90,9 +90,9 @@ class UNetGenerator3DConfig(Settings):
     """The 3-D U-Net translator of PAPER 003, see ``nets.translators.UNetGenerator3D``."""
 
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=6)
-    """Channels per resolution, finest first: three halvings (Sec. 3.3); the widths are ours."""
+    """Channels per resolution, finest first: three halvings (PAPER 003); the widths are ours."""
     norm: Literal["instance", "none"] = "instance"
-    """"instance" (Sec. 3.3); "none" needs no statistics of the whole volume, ours."""
+    """"instance" (PAPER 003); "none" needs no statistics of the whole volume, ours."""
     residual: bool = False
     """The output is a change of the input, none at the start. Ours; the paper: false."""
 

@@ -190,8 +190,7 @@ def _traits(card: ModelCard) -> TranslatorTraits:
     traits = translator_traits_of(card.method, card.config)
     if traits is None:
         raise UserError(
-            f"the model '{card.name}' does not translate between the phases; `multiphase models list` shows which "
-            "models do"
+            f"the model '{card.name}' does not translate between the phases; `multiphase models list` shows which do"
         )
     return traits
 

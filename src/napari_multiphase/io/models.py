@@ -238,8 +238,8 @@ def find_translator(name_or_dir: str | None = None) -> Model:
         if translates(model.card):
             return model
         raise UserError(
-            f"the model '{model.card.name}' does not translate between the phases; `multiphase models list` shows which "
-            "models do"
+            f"the model '{model.card.name}' does not translate between the phases; `multiphase models list` shows "
+            "which do"
         )
     for folder in (*bundled(), *user_models()):
         if (folder / CARD_FILE).is_file() and _card_translates(folder):

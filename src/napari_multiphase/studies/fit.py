@@ -48,7 +48,9 @@ def _alone(phase: Phase, volume: Volume, guesses: Mapping[Phase, PhaseGuess]) ->
     """What is to say about one scan."""
     findings = []
     if is_synthetic(volume.source):
-        text = f"The {phase.value} image is synthetic: a model made it, it is no scan, and it shows no real contrast medium."
+        text = (
+            f"The {phase.value} image is synthetic, not a scan: a model made it, and it shows no real contrast medium."
+        )
         findings.append(Finding("warning", text))
     guess = guesses.get(phase)
     if guess is not None and is_unenhanced(guess) and "liver" not in guess.measures_hu:
