@@ -15,7 +15,7 @@ import translators
 from inference_cases import trunk_hu
 from translators import ToyTranslatorConfig, write_toy
 
-from napari_multiphase.config import METHOD_CONFIGS, TranslateOptions, UNetGenerator3DConfig
+from napari_multiphase.config import METHOD_CONFIGS, TranslateOptions, UNetGenerator3DConfig, method_config
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
 from napari_multiphase.imaging.body import find_body
@@ -26,6 +26,7 @@ from napari_multiphase.inference.cost import measured_translation
 from napari_multiphase.inference.room import SHARE_OF_FREE
 from napari_multiphase.inference.translate import translate
 from napari_multiphase.inference.translation_plan import make_translation_plan
+from napari_multiphase.io.models import write_model
 from napari_multiphase.methods import METHODS
 from napari_multiphase.model import Model
 from napari_multiphase.nets.translators import UNetGenerator3D
@@ -77,6 +78,20 @@ def test_tiled_and_untiled_agree_within_1_hu(make_model, pair: Study, norm: str,
     body = find_body(pair.volumes[Phase.ARTERIAL].data, pair.volumes[Phase.ARTERIAL].grid)
     inside = whole.image[body.on(pair.volumes[Phase.ARTERIAL].grid)]
     assert inside.std() > 30  # an image, not a grey box
+    assert worst(whole.image, parts.image) <= 1
+
+
+def test_csgan_s_generators_agree_in_tiles_and_in_one_piece(pair: Study, tmp_path: Path) -> None:
+    settings = {"segmentor": {"widths": [2, 3]}, "generator": {"widths": [4, 6]}}
+    torch.manual_seed(5)
+    nets = METHODS["csgan"].nets(method_config("csgan", settings), 2)
+    nets["to_arterial"].last.weight.data *= 60
+    tensors = {name: value.numpy() for name, value in nets.state_dict().items()}
+    model = write_model(tmp_path / "csgan", {**translators.CARD, "method": "csgan", "config": settings}, tensors)
+    whole, parts = (translate(pair, model, Phase.ARTERIAL, options) for options in (CPU, tiled(4, 24, 52)))
+    assert (whole.report["plan"]["tiles"], parts.report["plan"]["tiles"]) == (1, 10)
+    assert parts.report["statistics_passes"] == PASSES
+    assert whole.image.std() > 30
     assert worst(whole.image, parts.image) <= 1
 
 

@@ -1,4 +1,4 @@
-"""Write what a run made: label maps, confidence or an image on the grids of the source files, and report.json, whole."""
+"""Write what a run made, on the grids of the source files: maps or an image, and report.json. All or nothing."""
 
 from __future__ import annotations
 
