@@ -32,7 +32,7 @@ closed holds for the pair G_A T and T^-1 G_V (as printed, with T^-1 after G_V's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ class CsganSegmentor:
 
     def logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
         """(B, 1, d, h, w) in [-1, 1] -> (B, K, d, h, w)."""
-        return padded(self.nets[phase.value], x, self.config.divisor)  # type: ignore[index]
+        return padded(self.nets[phase.value], x, self.config.segmentor.divisor)  # type: ignore[index]
 
     def combine(self, means: Sequence[Tensor]) -> Tensor:
         """The only member's means."""
@@ -157,7 +157,7 @@ class CsganTranslator:
 
     def translate(self, to: Phase, x: Tensor) -> Tensor:
         """(B, 1, d, h, w) of the other phase in [-1, 1] -> the same of phase `to`."""
-        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
+        return padded(self.nets[f"to_{to.value}"], x, self.config.generator.divisor[0])  # type: ignore[index]
 
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
         """Of the generator, in running order."""
@@ -216,7 +216,8 @@ class CsganObjective(Objective):
     def stages(self) -> Sequence[Stage]:
         """The segmentors alone, generators and discriminators alone, then what the regime says."""
         config = self.config
-        source, real = config.source_share.by_phase, config.real_share.by_phase
+        real, source = (self._draw(shares.by_phase) for shares in (config.real_share, config.source_share))
+        both = source if config.source_share == config.real_share else replace(source, also=real)
         segmentors = [Turn("segmentors", tuple(f"nets.{p.value}" for p in Phase), config.segmentor_optimiser)]
         generators = [
             Turn("generators", tuple(f"nets.to_{p.value}" for p in Phase), config.gan_optimiser),
@@ -224,26 +225,20 @@ class CsganObjective(Objective):
         ]
         turns = generators + segmentors if config.regime == "joint" else segmentors
         last = tuple(self._last(turn) for turn in turns)
-        first = Stage("segmentors", config.segmentor_steps, tuple(segmentors), self._draw(real))
+        first = Stage("segmentors", config.segmentor_steps, tuple(segmentors), real)
         if config.regime == "real":
-            return [first, Stage("real", config.joint_steps, last, self._draw(real))]
+            return [first, Stage("real", config.joint_steps, last, real)]
         return [
             first,
-            Stage("generators", config.generator_steps, tuple(generators), self._draw(source)),
-            Stage(config.regime, config.joint_steps, last, self._draw(source, real)),
+            Stage("generators", config.generator_steps, tuple(generators), source),
+            Stage(config.regime, config.joint_steps, last, both),
         ]
 
-    def _draw(self, shares: Mapping[Phase, float], also: Mapping[Phase, float] | None = None) -> Draw:
-        """Items of both phases from `shares` of the cases, and where they differ also items from the shares `also`."""
+    def _draw(self, shares: Mapping[Phase, float]) -> Draw:
+        """Items of both phases, from these shares of their cases."""
         config = self.config
-        return Draw(
-            "unpaired",
-            focus_share=config.focus_share,
-            patch_vox=self.crop_vox,
-            augment=config.augment,
-            shares=shares,
-            also=None if also in (None, shares) else self._draw(also or {}),
-        )
+        augment, crop = config.augment, self.crop_vox
+        return Draw("unpaired", focus_share=config.focus_share, patch_vox=crop, augment=augment, shares=shares)
 
     def _last(self, turn: Turn) -> Turn:
         schedule = {"schedule": self.config.joint_schedule}
@@ -262,6 +257,21 @@ class CsganObjective(Objective):
         if turn.name == "discriminators":
             return self.discriminator_terms(batch)
         return self.real_terms(batch) if stage.name in ("segmentors", "real") else self.segmentor_terms(batch)
+
+    def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
+        """The passes behind `terms`; translations that are given keep nothing for a backward pass."""
+        batch = Batch(dict.fromkeys(Phase, x), {}, x.new_empty(0), 0)
+        if turn.name == "discriminators":
+            return [self.judged(p, x) for p in Phase for _ in range(2)]
+        if turn.name == "segmentors":
+            if stage.name == "ada":
+                self._made_of(batch)
+            images = 1 if stage.name in ("segmentors", "real") else 3
+            return [self.segmented(p, x) for p in Phase for _ in range(images)]
+        made = self.translated(batch)
+        judges = [self.judged, self.segmented] if stage.name == "joint" and self.config.shape_weight else [self.judged]
+        outputs = [judge(p, made.synthetic[p]) for p in Phase for judge in judges]
+        return [*made.synthetic.values(), *made.reconstructed.values(), *outputs]
 
     # --- turns ---
 
@@ -316,11 +326,11 @@ class CsganObjective(Objective):
 
     def generated(self, to: Phase, x: Tensor) -> Tensor:
         """G of phase `to`: (B, 1, D, H, W) -> the same."""
-        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
+        return padded(self.nets[f"to_{to.value}"], x, self.config.generator.divisor[0])  # type: ignore[index]
 
     def segmented(self, phase: Phase, x: Tensor) -> Tensor:
         """S of `phase`: (B, 1, D, H, W) -> logits (B, K, D, H, W)."""
-        return padded(self.nets[phase.value], x, self.config.divisor)  # type: ignore[index]
+        return padded(self.nets[phase.value], x, self.config.segmentor.divisor)  # type: ignore[index]
 
     def judged(self, phase: Phase, x: Tensor) -> Tensor:
         """D of `phase`: (B, 1, D, H, W) -> scores."""
