@@ -4,21 +4,38 @@ A field's docstring gives its unit and origin: a section of the paper, or "ours"
 method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
 """
 
-from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits
+from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits, TranslatorTraits
+from napari_multiphase.config.csgan import CsganConfig
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
-from napari_multiphase.config.nets import DeepLabConfig, ResidualUNet3DConfig, UNet3DConfig
-from napari_multiphase.config.options import SegmentOptions
+from napari_multiphase.config.nets import (
+    DeepLabConfig,
+    PatchGanConfig,
+    ResidualUNet3DConfig,
+    ResnetGeneratorConfig,
+    UNet3DConfig,
+    UNetGenerator3DConfig,
+)
+from napari_multiphase.config.options import SegmentOptions, TranslateOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
-from napari_multiphase.config.table import METHOD_CONFIGS, PRESETS, check_run, method_config, preset, traits_of
+from napari_multiphase.config.table import (
+    METHOD_CONFIGS,
+    PRESETS,
+    check_run,
+    method_config,
+    preset,
+    traits_of,
+    translator_traits_of,
+)
 from napari_multiphase.config.urim import UrimConfig
 
 __all__ = [
     "METHOD_CONFIGS",
     "PRESETS",
     "AugmentConfig",
+    "CsganConfig",
     "DatasetConfig",
     "DeepLabConfig",
     "Device",
@@ -26,17 +43,23 @@ __all__ = [
     "OptimiserConfig",
     "PannConfig",
     "PartlyLabelled",
+    "PatchGanConfig",
     "PcnConfig",
     "PhantomConfig",
     "ResidualUNet3DConfig",
+    "ResnetGeneratorConfig",
     "RunConfig",
     "SegmentOptions",
     "Settings",
     "Traits",
+    "TranslateOptions",
+    "TranslatorTraits",
     "UNet3DConfig",
+    "UNetGenerator3DConfig",
     "UrimConfig",
     "check_run",
     "method_config",
     "preset",
     "traits_of",
+    "translator_traits_of",
 ]

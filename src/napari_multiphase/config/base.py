@@ -41,6 +41,23 @@ class Traits:
     standardise: bool = False
 
 
+@dataclass(frozen=True)
+class TranslatorTraits:
+    """What Translate must know of a method's generators before any weight is loaded.
+
+    Attributes
+    ----------
+    form : "volume": three-dimensional, run tile by tile; layers that normalise by instance do so by statistics of the
+        whole volume. "slices": whole slices, a few at a time, each stack of slices normalised by itself.
+    divisor : (z, y, x); each side of an input is a multiple of it. 1 along z for "slices".
+    context_vox : (z, y, x) voxels around a tile's own part that decide what it becomes; they are cut off again.
+    """
+
+    form: Literal["volume", "slices"] = "volume"
+    divisor: tuple[int, int, int] = (8, 8, 8)
+    context_vox: tuple[int, int, int] = (0, 0, 0)
+
+
 class OptimiserConfig(Settings):
     """One optimiser and its learning rate over a stage."""
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from napari_multiphase.bounds import LEAST_TILE_VOX, MOST_TILE_VOX
-from napari_multiphase.config import hpn, pann, pcn, urim
-from napari_multiphase.config.base import Settings, Traits
+from napari_multiphase.config import csgan, hpn, pann, pcn, urim
+from napari_multiphase.config.base import Settings, Traits, TranslatorTraits
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
 
@@ -16,12 +16,14 @@ METHOD_CONFIGS: dict[str, type[Settings]] = {
     "hpn": hpn.HpnConfig,
     "pann": pann.PannConfig,
     "urim": urim.UrimConfig,
+    "csgan": csgan.CsganConfig,
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "pcn": pcn.PRESETS,
     "hpn": hpn.PRESETS,
     "pann": pann.PRESETS,
     "urim": urim.PRESETS,
+    "csgan": csgan.PRESETS,
 }
 
 
@@ -33,6 +35,12 @@ def method_config(method: str, values: dict[str, Any]) -> Any:
 def traits_of(method: str, values: dict[str, Any]) -> Traits:
     """What running a model of `method` with these settings takes: known without torch and without weights."""
     traits: Traits = method_config(method, values).traits
+    return traits
+
+
+def translator_traits_of(method: str, values: dict[str, Any]) -> TranslatorTraits | None:
+    """The same of translating, from the settings' `translator_traits`; None: such a model does not translate."""
+    traits: TranslatorTraits | None = getattr(method_config(method, values), "translator_traits", None)
     return traits
 
 

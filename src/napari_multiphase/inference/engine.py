@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_multiphase.events import Cancel, Event, OnEvent
+from napari_multiphase.events import Cancel, OnEvent
 from napari_multiphase.imaging.body import Body
-from napari_multiphase.inference.device import is_out_of_memory
 from napari_multiphase.inference.emit import Emitter
 from napari_multiphase.inference.results import open_results
 from napari_multiphase.inference.scan import Scan
 from napari_multiphase.inference.slab import RollingSlab
+from napari_multiphase.inference.stepping import stepping_down
 from napari_multiphase.inference.tiles import SHELL_MM, Shape, Tiles, body_tiles, fit_tile, gaussian_weight
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid
@@ -108,19 +108,11 @@ def predict(
     Cancelled : between two tiles; files begun in `scratch` are gone.
     MemoryError : where the smallest step is still too much.
     """
-    while True:
-        try:
-            return _predict(networks, scan, settings, on_tiles, cancel, scratch), settings
-        except (MemoryError, RuntimeError) as error:
-            less = settings.smaller()
-            if not is_out_of_memory(error):
-                raise
-            if less is None:
-                raise MemoryError(f"even {settings.words()} do not fit into memory") from error
-        settings = less
-        if settings.device.type == "cuda":
-            torch.cuda.empty_cache()
-        on_event(Event("warning", f"{scan.name}: memory ran out; going on with {settings.words()}"))
+
+    def attempt(settings: Settings) -> PhasePrediction:
+        return _predict(networks, scan, settings, on_tiles, cancel, scratch)
+
+    return stepping_down(attempt, settings, scan.name, on_event)
 
 
 @torch.inference_mode()

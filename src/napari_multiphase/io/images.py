@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,12 @@ def format_of(path: Path) -> str | None:
     """The image format a file's name stands for, or None."""
     name = path.name.lower()
     return next((SUFFIXES[end] for end in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(end)), None)
+
+
+def is_synthetic(source: Source) -> bool:
+    """Whether a model made the image: its header says so, or the name of its file."""
+    named = source.format != "dicom" and "synthetic" in re.split(r"[\W_\d]+", source.path.name.lower())
+    return named or bool(source.header.get("synthetic"))
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -143,7 +150,7 @@ def write_on_source(path: Path, data: NDArray[Any], volume: Volume, *, kind: Kin
     Parameters
     ----------
     kind : "labels" (uint8 or uint16, nearest), "confidence" (uint8 with slope 1/255), "image" (HU, linear).
-    description : up to 79 characters, kept in the header.
+    description : up to 79 characters, kept in the header; without one an image keeps the mark of a synthetic source.
 
     Raises
     ------
@@ -158,6 +165,8 @@ def write_on_source(path: Path, data: NDArray[Any], volume: Volume, *, kind: Kin
         array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
     if volume.source.format == "nifti":
         codes = (int(volume.source.header.get("sform_code", 1)), int(volume.source.header.get("qform_code", 1)))
+    if kind == "image" and not description:
+        description = str(volume.source.header.get("synthetic", ""))
     with atomic_path(path) as part:
         slope = 1 / 255 if kind == "confidence" else 1.0
         write_nifti(part, array, affine, codes=codes, slope=slope, description=description)

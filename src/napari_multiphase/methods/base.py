@@ -9,9 +9,19 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from napari_multiphase.config import AugmentConfig, OptimiserConfig, RunConfig, Settings, Traits, method_config
+from napari_multiphase.config import (
+    AugmentConfig,
+    OptimiserConfig,
+    RunConfig,
+    Settings,
+    Traits,
+    TranslatorTraits,
+    method_config,
+)
+from napari_multiphase.errors import UserError
 from napari_multiphase.io.weights import read_weights
 from napari_multiphase.model import Model
+from napari_multiphase.nets.instance_norm import InstanceNorm
 from napari_multiphase.volume import Phase
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -25,8 +35,9 @@ class Draw:
     ----------
     pairing : "single": each item is one phase of a case, the phases of `phases` taking turns step by step. "pair": both
         phases at the same place of the venous grid (the arterial scan resampled through the case's transform), learned
-        from by the labels of the venous phase.
-    phases : for "single": which phases.
+        from by the labels of the venous phase. "unpaired": an item of each phase of `phases`, each of a case, a place
+        and labels of its own; where one phase has fewer cases, they come round more often.
+    phases : for "single" and "unpaired": which phases.
     annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
         of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
     focus : channels that patches are centred on; empty for all structures present, each equally likely.
@@ -35,9 +46,12 @@ class Draw:
         annotated in full.
     patch_vox : (D, H, W) instead of the run's.
     augment : random changes.
+    shares : not for "pair": of these phases, only this share of the cases (at least one) is learned from: of the
+        arterial phase the first ones, of the venous the last, so that small shares are different patients.
+    also : a further draw, of items of their own: ``Batch.also``.
     """
 
-    pairing: Literal["single", "pair"] = "single"
+    pairing: Literal["single", "pair", "unpaired"] = "single"
     phases: tuple[Phase, ...] = tuple(Phase)
     annotation: Literal["any", "full", "partial", "mixed"] = "any"
     focus: tuple[int, ...] = ()
@@ -45,6 +59,8 @@ class Draw:
     knows_background: bool = False
     patch_vox: tuple[int, int, int] | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    shares: Mapping[Phase, float] = field(default_factory=dict)
+    also: Draw | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +91,16 @@ class Batch:
     ----------
     x : per phase (B, 1, D, H, W) float32: HU clipped to the run's window and mapped to [-1, 1] (with
         ``Traits.standardise``: zero mean and unit variance over the clipped scan instead). One phase for
-        "single" draws, both for "pair".
+        "single" draws, both for the others.
     y : per phase (B, D, H, W) int64 channel indices; ``labels.UNKNOWN`` (254): none of the case's annotated structures,
         more is not known; ``labels.IGNORE`` (255): leave out. For "pair" both phases hold labels of the same place:
         y[VENOUS] are the venous scan's own, y[ARTERIAL] the arterial scan's, carried.
-    annotated : (B, K) bool, channels annotated in the item's case; channel 0 only where every structure is.
+    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in both of its cases); channel 0 only
+        where every structure is.
     seed : for the method's own draws in this step, alike in every process.
     first : index of item 0 in the step's whole batch (several processes share one).
     size : items of the step's whole batch.
+    also : what ``Draw.also`` drew.
     """
 
     x: Mapping[Phase, Tensor]
@@ -91,6 +109,7 @@ class Batch:
     seed: int
     first: int = 0
     size: int = 1
+    also: Batch | None = None
 
     @property
     def phase(self) -> Phase:
@@ -107,7 +126,8 @@ class Batch:
         """On `device`."""
         move = {p: t.to(device, non_blocking=True) for p, t in self.x.items()}
         labels = {p: t.to(device, non_blocking=True) for p, t in self.y.items()}
-        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size)
+        also = self.also and self.also.to(device)
+        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size, also)
 
 
 class Objective(nn.Module):
@@ -134,6 +154,11 @@ class Objective(nn.Module):
         """Named loss terms, weights included; their sum is minimised by `turn`. Runs under autocast: what the papers
         need in full precision is cast here. Sums over the batch go through `losses.reduce.global_sum`."""
         raise NotImplementedError
+
+    def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
+        """The networks' outputs of `turn` where each image is `x` (B, C, D, H, W), on the meta device, for estimates of
+        memory and time; nothing: one pass of the segmentor."""
+        return ()
 
     def watched(self) -> Mapping[str, float]:
         """Further figures for the curves (a dual's residual, the confidence), read after each step."""
@@ -167,6 +192,26 @@ class RegionSegmentor(Segmentor, Protocol):
         """(B, 1, d + 2 context, h, w) of the venous phase -> (B, 2, d, h, w)."""
 
 
+class Translator(Protocol):
+    """A method's generators, run tile by tile by Translate."""
+
+    @property
+    def traits(self) -> TranslatorTraits:
+        """As of the method's settings (`translator_traits`)."""
+
+    def translate(self, to: Phase, x: Tensor) -> Tensor:
+        """(B, 1, d, h, w) of the other phase, in [-1, 1] -> the same shape of phase `to`, in [-1, 1].
+
+        The input's outer voxels may be context (``TranslatorTraits.context_vox``); they are cut off afterwards. Where
+        an input ends at the scan's own end there is none on that side: no input reaches beyond the scan, rounded up to
+        a multiple of the divisor by repeating its last voxels.
+        """
+
+    def norms(self, to: Phase) -> Sequence[InstanceNorm]:
+        """The instance normalisations of the generator of phase `to`, in any order; none for "slices", whose statistics
+        are those of what they are given."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One row of ``methods.METHODS``.
@@ -178,6 +223,8 @@ class Method:
     segmentor : settings, networks in evaluation mode -> what the engine runs.
     objective : run -> what the loop optimises.
     summary : settings -> a sentence or two for the model's card.
+    translator : settings, networks in evaluation mode -> what Translate runs; None: the method does not translate.
+        A model does where its settings' `translator_traits` say so.
     """
 
     name: str
@@ -185,9 +232,19 @@ class Method:
     segmentor: Callable[[Any, nn.Module], Segmentor]
     objective: Callable[[RunConfig], Objective]
     summary: Callable[[Any], str] = field(default=lambda config: "")
+    translator: Callable[[Any, nn.Module], Translator] | None = None
 
     def load(self, model: Model, device: torch.device) -> Segmentor:
         """The networks of a model folder on `device`, in evaluation mode; UserError where weights and card disagree."""
+        return self.segmentor(*self._loaded(model, device))
+
+    def load_translator(self, model: Model, device: torch.device) -> Translator:
+        """The same for translating; UserError where the method does not."""
+        if self.translator is None:
+            raise UserError(f"the model '{model.card.name}' does not translate: choose one that does")
+        return self.translator(*self._loaded(model, device))
+
+    def _loaded(self, model: Model, device: torch.device) -> tuple[Settings, nn.Module]:
         config: Settings = method_config(self.name, model.card.config)
         with torch.device("meta"):
             nets = self.nets(config, len(model.card.labels))
@@ -195,7 +252,7 @@ class Method:
         weights = read_weights(model, expected)
         zeros(nets)
         nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
-        return self.segmentor(config, nets.to(device).eval().requires_grad_(False))
+        return config, nets.to(device).eval().requires_grad_(False)
 
 
 def zeros(nets: nn.Module) -> nn.Module:
