@@ -107,9 +107,8 @@ def test_a_step_on_the_gpu_says_what_the_processor_says(name, kind):
 
 def tile_input(run: RunConfig, traits, device: str = "cpu") -> torch.Tensor:
     """What the engine gives a segmentor: the smallest tile of the patch's proportions."""
-    channels = (1 if traits.reads == "each" else 2) + traits.region
     sides = [max(d, p // 2 // d * d) for d, p in zip(traits.divisor, run.patch_vox, strict=True)]
-    return torch.randn(1, channels, sides[0] + 2 * traits.context_vox, *sides[1:], device=device)
+    return torch.randn(1, traits.channels, sides[0] + 2 * traits.context_vox, *sides[1:], device=device)
 
 
 @pytest.mark.parametrize(("name", "kind"), SMOKE)

@@ -4,10 +4,10 @@ A field's docstring gives its unit and origin: a section of the paper, or "ours"
 method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
 """
 
-from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits, TranslatorTraits
+from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Rounds, Settings, Traits, TranslatorTraits
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
-from napari_multiphase.config.nets import DeepLabConfig, ResidualUNet3DConfig, UNet3DConfig
+from napari_multiphase.config.nets import DeepLabConfig, Fcn8sConfig, ResidualUNet3DConfig, UNet3DConfig
 from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
@@ -30,6 +30,7 @@ __all__ = [
     "DatasetConfig",
     "DeepLabConfig",
     "Device",
+    "Fcn8sConfig",
     "HpnConfig",
     "OptimiserConfig",
     "PannConfig",
@@ -37,6 +38,7 @@ __all__ = [
     "PcnConfig",
     "PhantomConfig",
     "ResidualUNet3DConfig",
+    "Rounds",
     "RunConfig",
     "SegmentOptions",
     "Settings",

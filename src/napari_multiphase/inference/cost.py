@@ -13,7 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from napari_multiphase.config import Traits, method_config
+from napari_multiphase.config import method_config
 from napari_multiphase.inference.tiles import Shape, fit_tile
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import RegionSegmentor, Segmentor, zeros
@@ -35,11 +35,6 @@ class Cost:
     flop: float
 
 
-def channels_of(traits: Traits) -> int:
-    """Input channels of a method's networks."""
-    return (2 if traits.reads == "pair" else 1) + traits.region
-
-
 def network_cost(card: ModelCard) -> Cost:
     """Of the networks that a model is made of."""
     return _costs(card.method, json.dumps(card.config, sort_keys=True), len(card.labels))[0]
@@ -58,7 +53,7 @@ def _costs(name: str, config: str, classes: int) -> tuple[Cost, Cost]:
     segmentor = chosen.segmentor(settings, zeros(nets).eval().requires_grad_(False))
     traits = segmentor.traits
     tile = fit_tile((2, 1, 1), (10**6, 10**6, 10**6), traits.divisor)
-    one = _measured(segmentor, tile, channels_of(traits), region=False)
+    one = _measured(segmentor, tile, traits.channels, region=False)
     whole = Cost(one.live_floats, one.flop * traits.members)
     return whole, _measured(segmentor, tile, 1, region=True) if traits.region else Cost(0.0, 0.0)
 

@@ -60,11 +60,13 @@ class Draw:
 @dataclass(frozen=True)
 class Turn:
     """One optimiser's move within a step: `modules` are prefixes of the objective's parameter names; all others are
-    frozen meanwhile (gradient still flows through them)."""
+    frozen meanwhile (gradient still flows through them). Parameters whose name starts with one of `factors` learn at so
+    many times the optimiser's rate."""
 
     name: str
     modules: tuple[str, ...]
     optimiser: OptimiserConfig
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
