@@ -4,10 +4,26 @@ A field's docstring gives its unit and origin: a section of the paper, or "ours"
 method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
 """
 
-from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Rounds, Settings, Traits, TranslatorTraits
+from napari_multiphase.config.base import (
+    AugmentConfig,
+    Device,
+    OptimiserConfig,
+    Rounds,
+    Settings,
+    Traits,
+    TranslatorTraits,
+)
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
-from napari_multiphase.config.nets import DeepLabConfig, Fcn8sConfig, ResidualUNet3DConfig, UNet3DConfig
+from napari_multiphase.config.nets import (
+    DeepLabConfig,
+    Fcn8sConfig,
+    PatchGanConfig,
+    ResidualUNet3DConfig,
+    ResnetGeneratorConfig,
+    UNet3DConfig,
+    UNetGenerator3DConfig,
+)
 from napari_multiphase.config.options import SegmentOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
@@ -35,9 +51,11 @@ __all__ = [
     "OptimiserConfig",
     "PannConfig",
     "PartlyLabelled",
+    "PatchGanConfig",
     "PcnConfig",
     "PhantomConfig",
     "ResidualUNet3DConfig",
+    "ResnetGeneratorConfig",
     "Rounds",
     "RunConfig",
     "SegmentOptions",
@@ -45,6 +63,7 @@ __all__ = [
     "Traits",
     "TranslatorTraits",
     "UNet3DConfig",
+    "UNetGenerator3DConfig",
     "UrimConfig",
     "check_run",
     "method_config",

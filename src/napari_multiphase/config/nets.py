@@ -66,3 +66,60 @@ class DeepLabConfig(Settings):
     """Of the projected low-level features. Chen et al. 2018."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """After the pyramid. Ours: none."""
+
+
+class ResnetGeneratorConfig(Settings):
+    """CycleGAN's translator of slices, see ``nets.translators.ResnetGenerator``."""
+
+    width: int = Field(default=64, ge=1)
+    """Channels of the first convolution; doubled at each of two halvings. Zhu et al. 2017."""
+    blocks: int = Field(default=9, ge=0)
+    """Residual blocks at a quarter of the size. Zhu et al. 2017: nine from 256 x 256 on."""
+    in_channels: int = Field(default=3, ge=1)
+    """Neighbouring slices read. PAPER 000: as many as its segmentors read."""
+    out_channels: int = Field(default=3, ge=1)
+    """Slices written, the middle ones of those read. Ours: all."""
+    norm: Literal["instance", "none"] = "instance"
+    """"instance" without learned scale (Zhu et al. 2017); "none" needs no statistics of the whole slice. Ours."""
+    residual: bool = False
+    """The output is a change of the input, none at the start. Ours; the papers: false."""
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """(z, y, x); each side of its input is a multiple of this, and 8 at least."""
+        return (1, 4, 4)
+
+
+class UNetGenerator3DConfig(Settings):
+    """The 3-D U-Net translator of PAPER 003, see ``nets.translators.UNetGenerator3D``."""
+
+    widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=6)
+    """Channels per resolution, finest first: three halvings (Sec. 3.3); the widths are ours."""
+    norm: Literal["instance", "none"] = "instance"
+    """"instance" (Sec. 3.3); "none" needs no statistics of the whole volume, ours."""
+    residual: bool = False
+    """The output is a change of the input, none at the start. Ours; the paper: false."""
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """(z, y, x); each side of its input is a multiple of this."""
+        return (2 ** (len(self.widths) - 1),) * 3
+
+
+class PatchGanConfig(Settings):
+    """A discriminator that judges patches, see ``nets.patchgan``."""
+
+    axes: Literal[2, 3] = 3
+    """Slices or volumes."""
+    in_channels: int = Field(default=1, ge=1)
+    """Of the image that is judged."""
+    width: int = Field(default=32, ge=1)
+    """Channels of the first convolution, doubled by each further one up to eightfold. Ours in 3-D; in 2-D 64 (Isola et
+    al. 2017)."""
+    halvings: Literal[1, 2, 3] = 3
+    """Convolutions of stride 2: each judgement sees 16, 34 or 70 voxels a side (Isola et al. 2017: 70)."""
+
+    @property
+    def least(self) -> int:
+        """Voxels that a side must have for one judgement: its convolutions of stride 1 take one off each."""
+        return 3 * 2**self.halvings

@@ -19,6 +19,20 @@ def global_sum(local: Tensor) -> Tensor:
     return _AllReduce.apply(local)
 
 
+def global_mean(values: Tensor) -> Tensor:
+    """Mean of `values` over all processes, which may hold different numbers of them."""
+    return global_sum(values.sum()) / global_sum(values.new_tensor(float(values.numel())))
+
+
+def gathered(local: Tensor) -> tuple[Tensor, int]:
+    """`local` (B, ...) of all processes, one after the other, and where the own part of it begins; detached."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return local.detach(), 0
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, local.detach().contiguous())
+    return torch.cat(parts), dist.get_rank() * len(local)
+
+
 class _AllReduce(torch.autograd.Function):
     """Every process computes the same loss L of the sum, so dL/d(local) summed over processes is size x dL/d(sum);
     averaging the parameters' gradients over the processes takes the factor out again."""
