@@ -154,7 +154,9 @@ class PcnConfig(Settings):
         if self.imagenet_weights and (self.form != "rstn" or self.rstn.net.width_mult != 1):
             raise ValueError("imagenet_weights are for form rstn with width_mult 1")
         if self.translation is not None and {self.translation.resnet.in_channels, self.resnet_out} != {SLICES}:
-            raise ValueError(f"translation.resnet: RSTN's stacks have {SLICES} slices, in_channels and out_channels too")
+            raise ValueError(
+                f"translation.resnet: RSTN's stacks have {SLICES} slices, in_channels and out_channels too"
+            )
         return self
 
     @property

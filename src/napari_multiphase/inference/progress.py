@@ -28,9 +28,9 @@ class Clock:
 class Progress:
     """Turns finished tiles into events: what, how far, how long."""
 
-    def __init__(self, on_event: OnEvent, tiles: int) -> None:
-        self._on_event, self._tiles = on_event, max(1, tiles)
-        self._before = 0
+    def __init__(self, on_event: OnEvent, tiles: float) -> None:
+        self._on_event, self._tiles = on_event, max(1.0, tiles)
+        self._before = 0.0
         self._began = self._pass_began = time.perf_counter()
         self.ran: dict[str, tuple[int, float]] = {}
         """Tiles and seconds of each pass that is done."""
@@ -39,8 +39,11 @@ class Progress:
         """The time of the next pass counts from here."""
         self._pass_began = time.perf_counter()
 
-    def tile(self, planned: int, name: str, done: int, of: int) -> None:
-        """`done` of the `of` tiles of pass `name`, for which `planned` were planned (a step down makes more)."""
+    def tile(self, planned: float, name: str, done: int, of: int) -> None:
+        """`done` of the `of` tiles of pass `name`, for which `planned` were planned (a step down makes more).
+
+        Passes whose tiles take unlike time may count them by their work, all passes alike.
+        """
         share = min(1.0, (self._before + planned * done / of) / self._tiles)
         elapsed = time.perf_counter() - self._began
         remaining = elapsed * (1 - share) / share if share else None

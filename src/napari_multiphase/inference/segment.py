@@ -23,6 +23,7 @@ from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
 from napari_multiphase.inference.region import REGION
 from napari_multiphase.inference.report import make_report
+from napari_multiphase.inference.rounds import COARSE
 from napari_multiphase.inference.runs import PassTiles, run_method
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Segmentor
@@ -90,7 +91,7 @@ def segment(
             phases.clear()
             _forget(scratch, written)
             raise
-    notes = (*_notes(study, model, phases), *prepared.notes, *warnings)
+    notes = (*_notes(study, model, phases, segmentor.traits.synthetic), *prepared.notes, *warnings)
     fused = (labels, confidence)
     report = make_report(study, model, options, prepared.plan, phases, fused, clock.seconds, memory.peak_mb(), notes)
     on_event(Event("progress", "segmented", fraction=1.0, remaining_s=0.0))
@@ -132,7 +133,7 @@ def _predict(
 
 def _tell(progress: Progress, planned: PhasePlan) -> PassTiles:
     def tell(name: str, done: int, of: int) -> None:
-        progress.tile(planned.region_tiles if name == REGION else planned.tiles, name, done, of)
+        progress.tile(planned.region_tiles if name in (REGION, COARSE) else planned.tiles, name, done, of)
 
     return tell
 
@@ -172,11 +173,15 @@ def fuse_phases(
     return grid, labels, confidence
 
 
-def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction]) -> Iterator[str]:
+def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction], synthetic: bool) -> Iterator[str]:
     """What the user should know about this result."""
     if len(study.phases) == 1:
         only = study.phases[0]
         yield f"the {only.other} scan is missing: the fused result is the {only} one"
+        if synthetic:
+            yield f"the {only.other} segmentor saw a synthetic {only.other} image, made from the {only} scan"
+    elif synthetic:
+        yield "each scan was also segmented as a synthetic image of the other phase, and both results were fused"
     if len(phases) == 2:
         one_map = any(phase.two_best is None for phase in phases.values())
         words = aligned_words(study)

@@ -199,6 +199,13 @@ class Translator(Protocol):
         "slices", whose statistics are those of what they are given."""
 
 
+class CoarseToFineSegmentor(Segmentor, Protocol):
+    """A segmentor of one structure that looks again at what it found (``Traits.rounds``): K = 2."""
+
+    def coarse_logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
+        """(B, 1, d + 2 context, h, w) -> (B, 2, d, h, w). `logits` then sees the last round's probability and mask."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One row of ``methods.METHODS``.

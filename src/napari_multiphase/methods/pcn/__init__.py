@@ -1,115 +1,50 @@
 """PCN: Phase Collaborative Network for two-phase segmentation (PAPER 000).
 
-Implements here, with the multi-class 3-D segmentor that the paper leaves open to replacement:
+Implements:
 
-* Sec. 3, per-phase segmentors f_A and f_V -> ``PcnSegmentors``
-* Sec. 1.4 of the specification, fused prediction at the level of probabilities -> ``imaging.fusion``
+* Sec. 3, per-phase segmentors f_A and f_V -> ``network.PcnSegmentors``
+* Sec. 3, RSTN: coarse and fine network, modes S, I and J -> ``rstn.Rstn``, ``rstn.Mode``
+* RSTN, saliency transformation g -> ``rstn.Saliency``
+* Sec. 3, FCN-8s on VGG-16 -> ``nets.fcn8s.Fcn8s``
+* Sec. 3, translators G_AV and G_VA -> ``network.PcnNets``, ``nets.translators.ResnetGenerator``
+* Eq. 2, d, adversarial and cycle terms -> ``losses.adversarial.generator_loss``, ``losses.adversarial.cycle_loss``
+* Eq. 3, what the translators minimise, Eq. 4, the collaborative objective -> ``objective.PcnObjective.terms``
+* RSTN, 1/3 (1 - D_coarse) + 2/3 (1 - D_fine) -> ``objective.rstn_terms``, ``losses.segmentation.BinaryDiceLoss``
+* Sec. 4.1, translators alone, section 1, section 2 -> ``objective.PcnObjective.stages``
+* Sec. 3, Fig. 3, real and synthetic branch fused -> ``network.PcnSegmentor.combine``
+* RSTN, coarse to fine in testing -> ``inference.rounds.refine``
+* Tables 2 to 4, a row by form, translation, labelled phases and mixing -> ``config.pcn.PcnConfig``
 
-Symbols: X_A, X_V are images (B, 1, D, H, W) of the arterial and venous phase, clipped to ``window_hu`` and mapped to
-[-1, 1]; f_A(X_A), f_V(X_V) are logits (B, K, D, H, W).
+Symbols: X_A, X_V images of the arterial and venous phase in [-1, 1]: (B, 1, D, H, W), of RSTN (B, 3, H, W) stacks; Y_A,
+Y_V their labels; f segmentors, G_AV (``to_venous``) and G_VA (``to_arterial``) translators; lambda the weight of real
+images; d the adversarial loss plus 10 times the cycle's.
 
-Deviations: one multi-class residual 3-D U-Net per phase instead of the binary RSTN per target (the paper leaves the
-segmentation module open); cross-entropy plus soft Dice instead of soft Dice alone (24 exclusive classes); the
-translation modules G_AV, G_VA and the collaborative objective of Eq. 4 are not part of this file yet.
-What the paper leaves open and what we took: both segmentors start from one that has seen both phases (the ``shared``
-stage).
+Errata: the last segmentation term of Eq. 4 is printed with f_V and is f_A, by symmetry and Fig. 3. The "max" of Eq. 2
+belongs to the discriminators inside d; ``gen_seg_sign`` -1 is the printed reading for the translators. Eq. 3's
+generator has theta_V where its own parameters are meant; "lambda = 1 in Eqn (1)" means Eq. 4. Fig. 3's fusion and Eq. 4
+agree at lambda = 0.5 alone: ``branch_weight`` is its own setting.
+Range: translators read and write [-1, 1], RSTN reads [0, 1] (``network.unit``), on real and synthetic images alike.
+
+Deviations: the form "unet3d" has one multi-class residual 3-D U-Net per phase, cross-entropy plus soft Dice and 3-D
+translators; its segmentors start from one that has seen both phases (the ``shared`` stage). RSTN's stacks are drawn by
+a voxel of the target, large slices more often, instead of leaving the smallest 2 % out; only axial ones. Beyond its
+ends a scan repeats its last slice, so that every slice lies in three stacks (RSTN divides by two there). Both
+segmentors train in the same steps, each on its own phase: at lambda = 1 they have nothing in common.
+The paper leaves open, and we took: lambda 0.5; fusion of probabilities in every round; every other choice is a field of
+``config.PcnConfig`` with its origin.
 """
 
-from __future__ import annotations
+from napari_multiphase.methods.base import Method
+from napari_multiphase.methods.pcn.network import PcnNets, PcnSegmentor, PcnSegmentors, PcnTranslator
+from napari_multiphase.methods.pcn.objective import objective, summary
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+METHOD = Method(
+    "pcn",
+    nets=PcnNets,
+    segmentor=PcnSegmentor,  # type: ignore[arg-type]
+    objective=objective,
+    summary=summary,
+    translator=PcnTranslator,  # type: ignore[arg-type]
+)
 
-from torch import Tensor, nn
-
-from napari_multiphase.config import PcnConfig, RunConfig, Traits, method_config
-from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss
-from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
-from napari_multiphase.nets.unet3d import UNet3D
-from napari_multiphase.volume import Phase
-
-# --- network -------------------------------------------------------------------------------------------------------
-
-
-class PcnSegmentors(nn.ModuleDict):
-    """f_A and f_V: ``{"arterial": UNet3D, "venous": UNet3D}``, each with its own weights."""
-
-    def __init__(self, config: PcnConfig, classes: int) -> None:
-        super().__init__({phase.value: UNet3D(config.segmentor, classes) for phase in Phase})
-
-
-@dataclass(frozen=True)
-class PcnSegmentor:
-    """A trained PCN, ready to be run over tiles."""
-
-    config: PcnConfig
-    nets: nn.Module
-
-    @property
-    def traits(self) -> Traits:
-        """As of the settings."""
-        return self.config.traits
-
-    def logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
-        """(B, 1, d, h, w) in [-1, 1] -> (B, K, d, h, w)."""
-        return self.nets[phase.value](x)  # type: ignore[index]
-
-    def combine(self, means: Sequence[Tensor]) -> Tensor:
-        """The only member's means."""
-        return means[0]
-
-
-# --- objective -----------------------------------------------------------------------------------------------------
-
-
-class PcnObjective(Objective):
-    """What is optimised in each stage: L_seg(f(X), Y) of the phase's own segmentor, lambda = 1 in Eq. 4."""
-
-    def __init__(self, config: PcnConfig, classes: int) -> None:
-        super().__init__()
-        self.config = config
-        self.nets = PcnSegmentors(config, classes)
-        self.seg_loss = DiceCrossEntropyLoss()
-
-    # --- stages ---
-
-    def stages(self) -> Sequence[Stage]:
-        """The common start, then each phase's own segmentor."""
-        own = replace_lr(self.config, self.config.phase_lr_factor)
-        return [
-            _stage("shared", self.config.shared_steps, self.config, tuple(Phase), "arterial"),
-            *(_stage(phase.value, self.config.phase_steps, own, (phase,), phase.value) for phase in Phase),
-        ]
-
-    def begin(self, stage: Stage, draw: Callable[[int], Batch]) -> None:
-        """The venous segmentor starts from where the shared stage left the common one."""
-        if stage.name == "arterial" and self.config.shared_steps:
-            self.nets["venous"].load_state_dict(self.nets["arterial"].state_dict())  # type: ignore[index]
-
-    def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
-        """L_seg of the segmentor that trains, cross-entropy and soft Dice apart."""
-        segmentor = "arterial" if stage.name == "shared" else stage.name
-        return self.seg_loss(self.nets[segmentor](batch.x[batch.phase]), batch.y[batch.phase])  # type: ignore[index]
-
-
-def replace_lr(config: PcnConfig, factor: float) -> PcnConfig:
-    """`config` with the learning rate times `factor`."""
-    optimiser = config.optimiser.model_copy(update={"lr": config.optimiser.lr * factor})
-    return config.model_copy(update={"optimiser": optimiser})
-
-
-def _stage(name: str, steps: int, config: PcnConfig, phases: tuple[Phase, ...], segmentor: str) -> Stage:
-    turn = Turn("segmentor", (f"nets.{segmentor}",), config.optimiser)
-    return Stage(name, steps, (turn,), Draw("single", phases, augment=config.augment))
-
-
-def objective(run: RunConfig) -> PcnObjective:
-    """The objective of a training run, freshly initialised."""
-    return PcnObjective(method_config("pcn", run.method_config), classes=len(run.labels))
-
-
-def _summary(config: PcnConfig) -> str:
-    return "PCN's segmentors, one 3-D U-Net per phase, fused by the phase weight. No translation branch."
-
-
-METHOD = Method("pcn", nets=PcnSegmentors, segmentor=PcnSegmentor, objective=objective, summary=_summary)
+__all__ = ["METHOD", "PcnSegmentors"]

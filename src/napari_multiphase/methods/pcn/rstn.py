@@ -111,7 +111,7 @@ class Rstn(nn.Module):
         coarse = self.coarse(u)
         p = coarse.float().sigmoid()
         image = u if mode is Mode.RAW else self.weighted(u, p)
-        boxes = [self._training_box(*item, mode, draw) for *item, draw in zip(p, inside, draws, strict=False)]
+        boxes = [self._training_box(a, b, mode, draw) for a, b, draw in zip(p, inside, draws, strict=False)]
         return Results(coarse, self.fine_logits(image, boxes))
 
     def weighted(self, u: Tensor, p: Tensor) -> Tensor:
@@ -119,11 +119,11 @@ class Rstn(nn.Module):
         return u * self.saliency(p)
 
     def fine_logits(self, image: Tensor, boxes: Sequence[Box | None]) -> Tensor:
-        """(N, 3, H, W), each item through the fine network within its box, `OUTSIDE` elsewhere and where it has none."""
-        out = image.new_full(image.shape, OUTSIDE, dtype=torch.float64 if image.dtype == torch.float64 else torch.float32)
-        for logits, one, box in zip(out, image, boxes, strict=True):
+        """(N, 3, H, W), each through the fine network within its box; `OUTSIDE` elsewhere, and where it has none."""
+        out = torch.full_like(image, OUTSIDE, dtype=torch.promote_types(image.dtype, torch.float32))
+        for n, box in enumerate(boxes):
             if box is not None:
-                box.cut(logits).copy_(self.fine(box.cut(one)[None])[0])
+                out[n, :, box.y0 : box.y1, box.x0 : box.x1] = self.fine(box.cut(image[n : n + 1]))[0].to(out.dtype)
         return out
 
     def testing_box(self, mask: Tensor) -> Box | None:
