@@ -43,9 +43,10 @@ def batch_of(run: RunConfig, draw: Draw, seed: int = 0) -> Batch:
         annotated[3::4] = False
         annotated[3::4, 1] = True
         y[3::4] = np.where(y[3::4] == 1, 1, 254)
-    phases = tuple(Phase) if draw.pairing == "pair" else draw.phases[:1]
+    phases = draw.phases[:1] if draw.pairing == "single" else tuple(Phase)
     images = {p: torch.from_numpy(x.astype(np.float32))[:, None] for p in phases}
-    return Batch(images, {p: torch.from_numpy(y) for p in phases}, torch.from_numpy(annotated), 7, 0, run.batch)
+    also = draw.also and batch_of(run, draw.also, seed + 1)
+    return Batch(images, {p: torch.from_numpy(y) for p in phases}, torch.from_numpy(annotated), 7, 0, run.batch, also)
 
 
 def started(objective, stage: Stage, run: RunConfig) -> None:

@@ -107,7 +107,7 @@ def test_a_batch_depends_on_its_number_alone():
     assert first.x[Phase.VENOUS].abs().max() <= 1
 
 
-@pytest.mark.parametrize("pairing", ["single", "pair"])
+@pytest.mark.parametrize("pairing", ["single", "pair", "unpaired"])
 def test_any_division_of_a_batch_gives_the_same_items(pairing):
     wanted = Draw(pairing, phases=(Phase.VENOUS,))
     cases = [case(name=name) for name in "abc"]
@@ -127,6 +127,70 @@ def test_a_pair_is_cut_and_turned_at_one_place_while_noise_differs():
     noisy = draw_batch(run(), Traits(), draw(pairing="pair", augment=AugmentConfig(share=1.0)), [case()], 0, 0)
     assert not torch.equal(noisy.x[Phase.ARTERIAL], noisy.x[Phase.VENOUS])
     assert torch.equal(noisy.y[Phase.ARTERIAL], noisy.y[Phase.VENOUS])
+
+
+def apart(count: int) -> list[TrainingCase]:
+    """Cases that their HU tell apart, which lie in disjoint ranges; labels differ between the phases."""
+    cases = []
+    for number in range(count):
+        one = case(name=str(number))
+        scans = {phase: replace(scan(), hu=np.full((20, 30, 40), 100 * number, np.int16)) for phase in Phase}
+        scans[Phase.VENOUS].channels[scans[Phase.VENOUS].channels == 1] = 2
+        cases.append(replace(one, scans=scans, pair=None))
+    return cases
+
+
+def drawn_cases(wanted: Draw, cases: list[TrainingCase], steps: int = 40) -> dict[Phase, list[int]]:
+    found: dict[Phase, list[int]] = {phase: [] for phase in Phase}
+    for step in range(steps):
+        for phase, x in draw_batch(run(), Traits(), wanted, cases, 0, step).x.items():
+            found[phase] += [int(hu_of(item).max()) // 100 for item in x]
+    return found
+
+
+def test_unpaired_items_are_of_cases_and_places_of_their_own_with_their_phase_s_labels():
+    wanted, cases = Draw("unpaired", augment=NO_AUGMENT, focus_share=1.0), apart(3)
+    found = drawn_cases(wanted, cases)
+    assert {(a, v) for a, v in zip(*found.values(), strict=True)} == {(a, v) for a in range(3) for v in range(3)}
+    batch = draw_batch(run(), Traits(), wanted, cases, 0, 0)
+    assert set(batch.x) == set(batch.y) == set(Phase) and batch.annotated.shape == (4, 3)
+    assert not torch.equal(batch.y[Phase.ARTERIAL] > 0, batch.y[Phase.VENOUS] > 0)
+    assert not (batch.y[Phase.VENOUS] == 1).any() and (batch.y[Phase.ARTERIAL] == 1).any()
+
+
+def test_unpaired_phases_need_no_case_that_has_both_and_the_smaller_one_comes_round_more_often():
+    cases = apart(4)
+    lone = [replace(c, scans={Phase.ARTERIAL: c.scans[Phase.ARTERIAL]}) for c in cases[:3]]
+    lone.append(replace(cases[3], scans={Phase.VENOUS: cases[3].scans[Phase.VENOUS]}))
+    found = drawn_cases(Draw("unpaired", augment=NO_AUGMENT), lone)
+    assert set(found[Phase.ARTERIAL]) == {0, 1, 2} and set(found[Phase.VENOUS]) == {3}
+    part = replace(lone[3], annotated=np.array([False, True, False]))
+    batch = draw_batch(run(), Traits(), Draw("unpaired", augment=NO_AUGMENT), [*lone[:3], part], 0, 0)
+    assert batch.annotated.tolist() == [[False, True, False]] * 4
+    with pytest.raises(UserError, match="the venous scan with labels"):
+        check_draws(run(), [Draw("unpaired")], lone[:3])
+
+
+def test_shares_are_the_first_arterial_and_the_last_venous_cases_one_at_least():
+    shares = {Phase.ARTERIAL: 0.5, Phase.VENOUS: 0.01}
+    found = drawn_cases(Draw("unpaired", shares=shares, augment=NO_AUGMENT), apart(4))
+    assert set(found[Phase.ARTERIAL]) == {0, 1} and set(found[Phase.VENOUS]) == {3}
+    single = drawn_cases(draw(phases=tuple(Phase), shares=shares), apart(4))
+    assert set(single[Phase.ARTERIAL]) == {0, 1} and set(single[Phase.VENOUS]) == {3}
+
+
+def test_a_further_draw_has_items_of_its_own_however_the_batch_is_divided():
+    few = Draw("unpaired", shares=dict.fromkeys(Phase, 0.25), augment=NO_AUGMENT)
+    wanted, cases = replace(few, shares={}, also=few), [case(name=name) for name in "abcd"]
+    whole = draw_batch(run(), Traits(), wanted, cases, 1, 5)
+    parts = [draw_batch(run(), Traits(), wanted, cases, 1, 5, part) for part in (range(0, 1), range(1, 4))]
+    assert not torch.equal(whole.also.x[Phase.VENOUS], whole.x[Phase.VENOUS])
+    assert torch.equal(torch.cat([p.also.x[Phase.VENOUS] for p in parts]), whole.also.x[Phase.VENOUS])
+    assert torch.equal(whole.to(torch.device("cpu")).also.y[Phase.ARTERIAL], whole.also.y[Phase.ARTERIAL])
+    part = [replace(c, annotated=np.array([False, True, False])) for c in cases[1:]]
+    check_draws(run(labels=(0, 1, 2)), [replace(few, shares={})], [cases[0], *part])
+    with pytest.raises(UserError, match="lacks spleen"):
+        check_draws(run(labels=(0, 1, 2)), [replace(wanted, also=few)], [cases[0], *part])
 
 
 def test_mixed_takes_every_fourth_item_from_a_partly_annotated_case():

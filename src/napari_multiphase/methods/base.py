@@ -35,8 +35,9 @@ class Draw:
     ----------
     pairing : "single": each item is one phase of a case, the phases of `phases` taking turns step by step. "pair": both
         phases at the same place of the venous grid (the arterial scan resampled through the case's transform), learned
-        from by the labels of the venous phase.
-    phases : for "single": which phases.
+        from by the labels of the venous phase. "unpaired": an item of each phase of `phases`, each of a case, a place
+        and labels of its own; where one phase has fewer cases, they come round more often.
+    phases : for "single" and "unpaired": which phases.
     annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
         of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
     focus : channels that patches are centred on; empty for all structures present, each equally likely.
@@ -45,9 +46,12 @@ class Draw:
         annotated in full.
     patch_vox : (D, H, W) instead of the run's.
     augment : random changes.
+    shares : not for "pair": of these phases, only this share of the cases (at least one) is learned from: of the
+        arterial phase the first ones, of the venous the last, so that small shares are different patients.
+    also : a further draw, of items of their own: ``Batch.also``.
     """
 
-    pairing: Literal["single", "pair"] = "single"
+    pairing: Literal["single", "pair", "unpaired"] = "single"
     phases: tuple[Phase, ...] = tuple(Phase)
     annotation: Literal["any", "full", "partial", "mixed"] = "any"
     focus: tuple[int, ...] = ()
@@ -55,6 +59,8 @@ class Draw:
     knows_background: bool = False
     patch_vox: tuple[int, int, int] | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    shares: Mapping[Phase, float] = field(default_factory=dict)
+    also: Draw | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,16 @@ class Batch:
     ----------
     x : per phase (B, 1, D, H, W) float32: HU clipped to the run's window and mapped to [-1, 1] (with
         ``Traits.standardise``: zero mean and unit variance over the clipped scan instead). One phase for
-        "single" draws, both for "pair".
+        "single" draws, both for the others.
     y : per phase (B, D, H, W) int64 channel indices; ``labels.UNKNOWN`` (254): none of the case's annotated structures,
         more is not known; ``labels.IGNORE`` (255): leave out. For "pair" both phases hold labels of the same place:
         y[VENOUS] are the venous scan's own, y[ARTERIAL] the arterial scan's, carried.
-    annotated : (B, K) bool, channels annotated in the item's case; channel 0 only where every structure is.
+    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in both of its cases); channel 0 only
+        where every structure is.
     seed : for the method's own draws in this step, alike in every process.
     first : index of item 0 in the step's whole batch (several processes share one).
     size : items of the step's whole batch.
+    also : what ``Draw.also`` drew.
     """
 
     x: Mapping[Phase, Tensor]
@@ -103,6 +111,7 @@ class Batch:
     seed: int
     first: int = 0
     size: int = 1
+    also: Batch | None = None
 
     @property
     def phase(self) -> Phase:
@@ -119,7 +128,8 @@ class Batch:
         """On `device`."""
         move = {p: t.to(device, non_blocking=True) for p, t in self.x.items()}
         labels = {p: t.to(device, non_blocking=True) for p, t in self.y.items()}
-        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size)
+        also = self.also and self.also.to(device)
+        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size, also)
 
 
 class Objective(nn.Module):

@@ -35,8 +35,11 @@ def draw_batch(
     stage_index: int,
     step: int,
     items: range | None = None,
+    salt: tuple[int, ...] = (),
 ) -> Batch:
     """The items `items` of the step's whole batch of ``run.batch`` (all without it).
+
+    `salt` tells the items of a further draw from those of the first.
 
     Raises
     ------
@@ -45,26 +48,32 @@ def draw_batch(
     items = range(run.batch) if items is None else items
     turns = _turns(draw)
     phases = turns[step % len(turns)]
-    pools = _pools(run, draw, cases, phases)
+    pools = {group: _pools(run, draw, cases, group) for group in _groups(draw, phases)}
     drawn = []
     for item in items:
-        rng = np.random.default_rng([run.seed, stage_index, step, item])
-        pool = pools[item % MIXED_PERIOD == MIXED_PERIOD - 1]
-        case = pool[int(rng.integers(len(pool)))]
-        drawn.append(_item(run, traits, draw, case, phases, rng))
+        rng = np.random.default_rng([run.seed, stage_index, step, item, *salt])
+        parts = []
+        for group, halves in pools.items():
+            pool = halves[item % MIXED_PERIOD == MIXED_PERIOD - 1]
+            case = pool[int(rng.integers(len(pool)))]
+            parts.append(_item(run, traits, draw, case, group, rng))
+        drawn.append(_joined(parts))
     x = {phase: torch.stack([item.x[phase] for item in drawn])[:, None] for phase in phases}
     y = {phase: torch.stack([item.y[phase] for item in drawn]) for phase in phases}
     annotated = torch.stack([item.annotated for item in drawn])
     seed = int(np.random.SeedSequence([run.seed, stage_index, step]).generate_state(1)[0])
-    return Batch(x, y, annotated, seed, items.start, run.batch)
+    also = (
+        None if draw.also is None else draw_batch(run, traits, draw.also, cases, stage_index, step, items, (*salt, 1))
+    )
+    return Batch(x, y, annotated, seed, items.start, run.batch, also)
 
 
 def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingCase]) -> None:
     """Raise the UserError that some step of some stage would end in, before the first one: no case for it, or none
     that shows what background is."""
     for draw in draws:
-        for phases in _turns(draw):
-            pool = [case for half in _pools(run, draw, cases, phases) for case in half]
+        for group in (group for phases in _turns(draw) for group in _groups(draw, phases)):
+            pool = [case for half in _pools(run, draw, cases, group) for case in half]
             if not draw.knows_background and not any(case.complete for case in pool):
                 most = max(pool, key=lambda case: int(case.annotated.sum()))
                 lacking = ", ".join(
@@ -77,11 +86,20 @@ def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingC
                     f"tell {run.method} what is background; leave such structures out of `labels`, or add cases that "
                     "have them all"
                 )
+        if draw.also:
+            check_draws(run, [draw.also], cases)
 
 
 def _turns(draw: Draw) -> tuple[tuple[Phase, ...], ...]:
     """The phases that each step reads, step by step in turn."""
-    return (tuple(Phase),) if draw.pairing == "pair" else tuple((phase,) for phase in draw.phases)
+    if draw.pairing == "single":
+        return tuple((phase,) for phase in draw.phases)
+    return (tuple(Phase) if draw.pairing == "pair" else draw.phases,)
+
+
+def _groups(draw: Draw, phases: tuple[Phase, ...]) -> tuple[tuple[Phase, ...], ...]:
+    """Of a step's phases, those that come from one case each."""
+    return tuple((phase,) for phase in phases) if draw.pairing == "unpaired" else (phases,)
 
 
 @dataclass(frozen=True)
@@ -91,11 +109,18 @@ class _Item:
     annotated: Tensor
 
 
+def _joined(parts: Sequence[_Item]) -> _Item:
+    """Parts of one item, of different phases."""
+    x = {phase: values for part in parts for phase, values in part.x.items()}
+    y = {phase: channels for part in parts for phase, channels in part.y.items()}
+    return _Item(x, y, torch.stack([part.annotated for part in parts]).all(0))
+
+
 def _pools(
     run: RunConfig, draw: Draw, cases: Sequence[TrainingCase], phases: tuple[Phase, ...]
 ) -> tuple[list[TrainingCase], list[TrainingCase]]:
     """Cases for most items, and for every fourth one; the same list unless the draw is "mixed"."""
-    there = [case for case in cases if _usable(case, draw, phases)]
+    there = _share(draw, [case for case in cases if _usable(case, draw, phases)], phases)
     full, partly = [c for c in there if c.complete], [c for c in there if not c.complete]
     if draw.annotation == "mixed":
         if run.batch % MIXED_PERIOD:
@@ -106,6 +131,13 @@ def _pools(
     words = {"any": "", "full": "annotated in full", "partial": "annotated in part"}[draw.annotation]
     chosen = _some({"any": there, "full": full, "partial": partly}[draw.annotation], words, phases)
     return chosen, chosen
+
+
+def _share(draw: Draw, cases: list[TrainingCase], phases: tuple[Phase, ...]) -> list[TrainingCase]:
+    """Those of `cases` that ``draw.shares`` leaves."""
+    share = draw.shares.get(phases[0], 1.0) if draw.pairing != "pair" else 1.0
+    count = max(1, round(share * len(cases)))
+    return cases[-count:] if phases[0] == Phase.VENOUS else cases[:count]
 
 
 def _usable(case: TrainingCase, draw: Draw, phases: tuple[Phase, ...]) -> bool:
@@ -119,7 +151,7 @@ def _usable(case: TrainingCase, draw: Draw, phases: tuple[Phase, ...]) -> bool:
 
 
 def _arrays(case: TrainingCase, draw: Draw) -> Mapping[Phase, PhaseArrays]:
-    return case.scans if draw.pairing == "single" else (case.pair or {})
+    return (case.pair or {}) if draw.pairing == "pair" else case.scans
 
 
 def _some(cases: list[TrainingCase], words: str, phases: tuple[Phase, ...]) -> list[TrainingCase]:
