@@ -121,8 +121,9 @@ class PcnConfig(Settings):
     (Sec. 3, single-phase data)."""
     mixed: bool = False
     """One segmentor for both phases (Table 3's mixed-phase training)."""
-    amounts: dict[Phase, int] | None = None
-    """Learn from at most so many cases of each phase, the first ones. Table 3 varies it."""
+    shares: dict[Phase, float] = Field(default_factory=dict)
+    """Share of the cases that give each phase, all where it is not named; of the arterial phase the first ones, of the
+    venous the last. Table 3 varies their number."""
     imagenet_weights: str | None = None
     """A safetensors file of VGG-16 with torchvision's names, for the networks of form "rstn"; read when training starts
     afresh. RSTN starts from PASCAL."""
@@ -154,9 +155,7 @@ class PcnConfig(Settings):
         if self.imagenet_weights and (self.form != "rstn" or self.rstn.net.width_mult != 1):
             raise ValueError("imagenet_weights are for form rstn with width_mult 1")
         if self.translation is not None and {self.translation.resnet.in_channels, self.resnet_out} != {SLICES}:
-            raise ValueError(
-                f"translation.resnet: RSTN's stacks have {SLICES} slices, in_channels and out_channels too"
-            )
+            raise ValueError(f"translation.resnet: in_channels and out_channels are {SLICES}, the slices of a stack")
         return self
 
     @property
@@ -168,9 +167,10 @@ class PcnConfig(Settings):
     def discriminator(self) -> PatchGanConfig:
         """Of each phase; only with translation."""
         assert self.translation is not None
-        axes, channels = (2, SLICES) if self.form == "rstn" else (3, 1)
         width, halvings = self.translation.judge_width, self.translation.judge_halvings
-        return PatchGanConfig(axes=axes, in_channels=channels, width=width, halvings=halvings)
+        if self.form == "rstn":
+            return PatchGanConfig(axes=2, in_channels=SLICES, width=width, halvings=halvings)
+        return PatchGanConfig(axes=3, in_channels=1, width=width, halvings=halvings)
 
     @property
     def divisor(self) -> tuple[int, int, int]:
@@ -197,6 +197,15 @@ class PcnConfig(Settings):
         return Traits(
             divisor=self.divisor, context_vox=context, members=members, rounds=rounds, synthetic=self.synthetic
         )
+
+    @property
+    def translator_traits(self) -> TranslatorTraits | None:
+        """What Translate must know."""
+        if self.translation is None:
+            return None
+        if self.form == "rstn":
+            return TranslatorTraits("slices", self.translation.resnet.divisor, (SLICES // 2, 0, 0))
+        return TranslatorTraits("volume", self.translation.unet.divisor, self.translation.unet.context_vox)
 
     @property
     def steps(self) -> int:
@@ -314,5 +323,5 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""RunConfig fields by preset. The paper's 400 patients are private: `paper` has as many phantoms of both phases as it has
-patients of one in their place, the pancreas as its target; its spacing is ours."""
+"""RunConfig fields by preset. The paper's patients are private: `paper` has 200 phantoms in their place and the pancreas as
+its target; its spacing is ours."""

@@ -17,7 +17,7 @@ from napari_multiphase.study import PhasePrediction
 from napari_multiphase.volume import Phase
 
 PassTiles = Callable[[str, int, int], None]
-"""Called after each batch with (the pass: the scan's name, "region", "coarse" or "round 1", tiles done, tiles to do)."""
+"""Called after each batch with (pass: the scan's name, "region", "coarse" or "round 1", tiles done, tiles to do)."""
 
 
 def run_method(

@@ -38,6 +38,7 @@ class Draw:
         from by the labels of the venous phase. "unpaired": an item of each phase of `phases`, each of a case, a place
         and labels of its own; where one phase has fewer cases, they come round more often.
     phases : for "single" and "unpaired": which phases.
+    unlabelled : of these phases, those whose labels nobody reads: their cases need none.
     annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
         of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
     focus : channels that patches are centred on; empty for all structures present, each equally likely.
@@ -53,6 +54,7 @@ class Draw:
 
     pairing: Literal["single", "pair", "unpaired"] = "single"
     phases: tuple[Phase, ...] = tuple(Phase)
+    unlabelled: tuple[Phase, ...] = ()
     annotation: Literal["any", "full", "partial", "mixed"] = "any"
     focus: tuple[int, ...] = ()
     focus_share: float = 0.75
@@ -97,8 +99,8 @@ class Batch:
     y : per phase (B, D, H, W) int64 channel indices; ``labels.UNKNOWN`` (254): none of the case's annotated structures,
         more is not known; ``labels.IGNORE`` (255): leave out. For "pair" both phases hold labels of the same place:
         y[VENOUS] are the venous scan's own, y[ARTERIAL] the arterial scan's, carried.
-    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in both of its cases); channel 0 only
-        where every structure is.
+    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in all of its cases but those of
+        unlabelled phases); channel 0 only where every structure is.
     seed : for the method's own draws in this step, alike in every process.
     first : index of item 0 in the step's whole batch (several processes share one).
     size : items of the step's whole batch.

@@ -106,7 +106,9 @@ class PcnObjective(Objective):
             return self._section1()
         together = (*self._competing(translation.joint_optimiser), self._segmentors(translation.joint_segmentors))
         return [
-            Stage("translators", translation.steps, self._competing(translation.optimiser), self._draw(tuple(Phase))),
+            Stage(
+                "translators", translation.steps, self._competing(translation.optimiser), self._draw(tuple(Phase), ())
+            ),
             *self._section1(),
             Stage("joint", translation.joint_steps, together, self._draw(tuple(Phase))),
         ]
@@ -130,7 +132,7 @@ class PcnObjective(Objective):
 
     def _one(self, name: str, steps: int, optimiser: OptimiserConfig, phases: tuple[Phase, ...], net: str) -> Stage:
         """A stage of one 3-D segmentor on real images, phase by phase."""
-        draw = Draw("single", phases, augment=self.config.augment)
+        draw = Draw("single", phases, shares=self.config.shares, augment=self.config.augment)
         return Stage(name, steps, (Turn("segmentor", (f"nets.{net}",), optimiser),), draw)
 
     def _segmentors(self, optimiser: OptimiserConfig, mode: Mode = Mode.JOINED) -> Turn:
@@ -146,12 +148,15 @@ class PcnObjective(Objective):
         names = tuple(f"nets.{translator_name(phase)}" for phase in Phase)
         return Turn("translators", names, optimiser), Turn("discriminators", ("discriminators",), optimiser)
 
-    def _draw(self, phases: tuple[Phase, ...]) -> Draw:
-        """Patches of `phases` that need not be of one patient; of RSTN stacks that show the target."""
-        rstn, pairing = self.config.form == "rstn", "unpaired" if len(phases) > 1 else "single"
+    def _draw(self, phases: tuple[Phase, ...], labelled: tuple[Phase, ...] | None = None) -> Draw:
+        """Patches of `phases` that need not be of one patient; of RSTN stacks that show the target. `labelled`: phases
+        whose labels are read; those that PCN learns from by default."""
+        rstn, read = self.config.form == "rstn", self.config.labelled if labelled is None else labelled
         return Draw(
-            pairing,
+            "unpaired" if len(phases) > 1 else "single",
             phases,
+            shares=self.config.shares,
+            unlabelled=tuple(phase for phase in Phase if phase not in read),
             focus_share=1.0 if rstn else 0.75,
             knows_background=rstn,
             patch_vox=self.patch_vox if rstn else None,
