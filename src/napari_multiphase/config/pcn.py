@@ -229,12 +229,11 @@ class PcnConfig(Settings):
         return self.section1_lambda == 1 and len(self.labelled) > 1
 
 
-SMOKE_DATA: dict[str, Any] = {"kind": "phantom", "cases": 4, "case_vox": [48, 56, 64]}
 SMOKE: dict[str, Any] = {
     "labels": [0, 1, 2, 5, 18],
     "spacing_mm": [8.0, 6.0, 6.0],
     "patch_vox": [32, 48, 48],
-    "data": SMOKE_DATA,
+    "data": {"kind": "phantom", "cases": 4, "case_vox": [48, 56, 64]},
     "validation": {"every": 20, "cases": 1},
 }
 ADAMW: dict[str, Any] = {"kind": "adamw", "lr": 3e-3, "weight_decay": 1e-4, "clip_norm": 12.0}
@@ -278,7 +277,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "shared_steps": 30,
             "phase_steps": 10,
             "translation": {
-                "unet": {"widths": [4, 8], "residual": True},
+                "unet": {"widths": [4, 8]},
                 "judge_width": 4,
                 "judge_halvings": 1,
                 "pool": 4,
@@ -311,7 +310,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "most_rounds": 2,
             },
             "translation": {
-                "resnet": {"width": 4, "blocks": 1, "residual": True},
+                "resnet": {"width": 4, "blocks": 1},
                 "judge_width": 4,
                 "judge_halvings": 1,
                 "pool": 4,
@@ -323,5 +322,5 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""RunConfig fields by preset. The paper's patients are private: `paper` has 200 phantoms in their place and the pancreas as
-its target; its spacing is ours."""
+"""RunConfig fields by preset. The paper's patients are private: `paper` has 200 phantoms in their place, and the
+pancreas as its target; its spacing is ours."""

@@ -38,7 +38,6 @@ class Draw:
         from by the labels of the venous phase. "unpaired": an item of each phase of `phases`, each of a case, a place
         and labels of its own; where one phase has fewer cases, they come round more often.
     phases : for "single" and "unpaired": which phases.
-    unlabelled : of these phases, those whose labels nobody reads: their cases need none.
     annotation : which cases: "full" (every structure annotated), "partial" (the others), "any", or "mixed": three items
         of every four from "full", the fourth from "partial" (PaNN, Sec. 3).
     focus : channels that patches are centred on; empty for all structures present, each equally likely.
@@ -50,11 +49,11 @@ class Draw:
     shares : not for "pair": of these phases, only this share of the cases (at least one) is learned from: of the
         arterial phase the first ones, of the venous the last, so that small shares are different patients.
     also : a further draw, of items of their own: ``Batch.also``.
+    unlabelled : of `phases`, those whose labels nobody reads: their cases need none.
     """
 
     pairing: Literal["single", "pair", "unpaired"] = "single"
     phases: tuple[Phase, ...] = tuple(Phase)
-    unlabelled: tuple[Phase, ...] = ()
     annotation: Literal["any", "full", "partial", "mixed"] = "any"
     focus: tuple[int, ...] = ()
     focus_share: float = 0.75
@@ -63,6 +62,7 @@ class Draw:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     shares: Mapping[Phase, float] = field(default_factory=dict)
     also: Draw | None = None
+    unlabelled: tuple[Phase, ...] = ()
 
 
 @dataclass(frozen=True)

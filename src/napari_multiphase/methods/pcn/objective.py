@@ -104,13 +104,12 @@ class PcnObjective(Objective):
         translation = self.config.translation
         if translation is None:
             return self._section1()
+        both, alone = tuple(Phase), self._competing(translation.optimiser)
         together = (*self._competing(translation.joint_optimiser), self._segmentors(translation.joint_segmentors))
         return [
-            Stage(
-                "translators", translation.steps, self._competing(translation.optimiser), self._draw(tuple(Phase), ())
-            ),
+            Stage("translators", translation.steps, alone, self._draw(both, labelled=())),
             *self._section1(),
-            Stage("joint", translation.joint_steps, together, self._draw(tuple(Phase))),
+            Stage("joint", translation.joint_steps, together, self._draw(both)),
         ]
 
     def _section1(self) -> list[Stage]:
