@@ -25,6 +25,7 @@ THREE_STEPS = {
     "hpn": {"steps": STEPS, "aug_mode": "none"},
     "urim": {"steps": STEPS},
     "pann": {"first_steps": 1, "second_steps": STEPS - 1},
+    "csgan": {"segmentor_steps": 0, "generator_steps": 0, "joint_steps": STEPS, "pool": 2},
 }
 
 

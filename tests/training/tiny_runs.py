@@ -55,6 +55,21 @@ TINY: dict[str, dict[str, Any]] = {
             "teacher_every": 4,
         },
     },
+    "csgan": {
+        "labels": (0, 1, 18),
+        "patch_vox": (16, 24, 24),
+        "method_config": {
+            "segmentor": {"widths": [4, 6]},
+            "generator": {"widths": [3, 4]},
+            "discriminator": {"width": 2, "halvings": 1},
+            "segmentor_steps": 2,
+            "generator_steps": 3,
+            "joint_steps": 4,
+            "pool": 3,
+            "crop_vox": [15, 24, 24],
+            "real_share": {"arterial": 0.5},
+        },
+    },
 }
 """A few steps of every stage, by method."""
 

@@ -13,6 +13,7 @@ from napari_multiphase.config.base import (
     Traits,
     TranslatorTraits,
 )
+from napari_multiphase.config.csgan import CsganConfig
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import (
@@ -43,6 +44,7 @@ __all__ = [
     "METHOD_CONFIGS",
     "PRESETS",
     "AugmentConfig",
+    "CsganConfig",
     "DatasetConfig",
     "DeepLabConfig",
     "Device",

@@ -94,9 +94,9 @@ class UNetGenerator3DConfig(Settings):
     """The 3-D U-Net translator of PAPER 003, see ``nets.translators.UNetGenerator3D``."""
 
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=6)
-    """Channels per resolution, finest first: three halvings (Sec. 3.3); the widths are ours."""
+    """Channels per resolution, finest first: three halvings (PAPER 003); the widths are ours."""
     norm: Literal["instance", "none"] = "instance"
-    """"instance" (Sec. 3.3); "none" needs no statistics of the whole volume, ours."""
+    """"instance" (PAPER 003); "none" needs no statistics of the whole volume, ours."""
     residual: bool = False
     """The output is a change of the input, none at the start. Ours; the paper: false."""
 
@@ -104,6 +104,13 @@ class UNetGenerator3DConfig(Settings):
     def divisor(self) -> tuple[int, int, int]:
         """(z, y, x); each side of its input is a multiple of this."""
         return (2 ** (len(self.widths) - 1),) * 3
+
+    @property
+    def context_vox(self) -> tuple[int, int, int]:
+        """(z, y, x) voxels to either side that a voxel of the output depends on, in multiples of `divisor`: 2 for the
+        first two convolutions, and for each halving 9 voxels of the finer grid on the way down and up."""
+        side = self.divisor[0]
+        return (-(-(2 + 9 * (side - 1)) // side) * side,) * 3
 
 
 class PatchGanConfig(Settings):

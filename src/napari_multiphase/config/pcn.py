@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -121,7 +121,7 @@ class PcnConfig(Settings):
     (Sec. 3, single-phase data)."""
     mixed: bool = False
     """One segmentor for both phases (Table 3's mixed-phase training)."""
-    shares: dict[Phase, float] = Field(default_factory=dict)
+    shares: dict[Phase, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
     """Share of the cases that give each phase, all where it is not named; of the arterial phase the first ones, of the
     venous the last. Table 3 varies their number."""
     imagenet_weights: str | None = None

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from napari_multiphase.bounds import LEAST_TILE_VOX, MOST_TILE_VOX
-from napari_multiphase.config import hpn, pann, pcn, urim
+from napari_multiphase.config import csgan, hpn, pann, pcn, urim
 from napari_multiphase.config.base import Settings, Traits, TranslatorTraits
 from napari_multiphase.config.run import RunConfig
 from napari_multiphase.errors import UserError
@@ -16,12 +16,14 @@ METHOD_CONFIGS: dict[str, type[Settings]] = {
     "hpn": hpn.HpnConfig,
     "pann": pann.PannConfig,
     "urim": urim.UrimConfig,
+    "csgan": csgan.CsganConfig,
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "pcn": pcn.PRESETS,
     "hpn": hpn.PRESETS,
     "pann": pann.PRESETS,
     "urim": urim.PRESETS,
+    "csgan": csgan.PRESETS,
 }
 
 

@@ -2,7 +2,7 @@
 
 Implements:
 
-* PAPER 000, Eq. 2, and PAPER 003, Sec. 3.1, the adversarial term d -> ``discriminator_loss``, ``generator_loss``
+* PAPER 000, Eq. 2, and PAPER 003, the adversarial term d -> ``discriminator_loss``, ``generator_loss``
 * the same, the cycle term -> ``cycle_loss``
 * Shrivastava et al. 2017, a history of generated images -> ``ImagePool``
 

@@ -1,10 +1,16 @@
 """The methods, one explicit table."""
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.methods import hpn, pann, pcn, urim
+from napari_multiphase.methods import csgan, hpn, pann, pcn, urim
 from napari_multiphase.methods.base import Method
 
-METHODS: dict[str, Method] = {"pcn": pcn.METHOD, "hpn": hpn.METHOD, "pann": pann.METHOD, "urim": urim.METHOD}
+METHODS: dict[str, Method] = {
+    "pcn": pcn.METHOD,
+    "hpn": hpn.METHOD,
+    "pann": pann.METHOD,
+    "urim": urim.METHOD,
+    "csgan": csgan.METHOD,
+}
 
 
 def method(name: str) -> Method:

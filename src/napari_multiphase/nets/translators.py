@@ -1,7 +1,7 @@
 """Networks that turn the image of one phase into that of the other, both in [-1, 1].
 
 ``ResnetGenerator`` is the ResNet-9 of CycleGAN (Zhu et al. 2017, after Johnson et al. 2016), which PCN takes (PAPER
-000), on stacks of slices. ``UNetGenerator3D`` is the 3-D U-Net of PAPER 003, Sec. 3.3: stride-2 convolutions down,
+000), on stacks of slices. ``UNetGenerator3D`` is the 3-D U-Net of PAPER 003: stride-2 convolutions down,
 nearest upsampling and a convolution up (transposed convolutions leave checkerboards), long skips, on volumes.
 
 The papers leave open, and we took: the 3-D output convolution is 1x1x1. Not theirs: ``norm: none`` takes no statistics,
@@ -115,7 +115,7 @@ class UNetGenerator3D(nn.Module):
         self.down = nn.ModuleList(
             nn.Sequential(_conv(i, o, norm, stride=2), _conv(o, o, norm), _conv(o, o, norm)) for i, o in steps
         )
-        self.up = nn.ModuleList(_Up(i, o, norm) for o, i in steps)
+        self.up = nn.ModuleList(_Up(i, o, norm) for o, i in reversed(steps))
         self.last = nn.Conv3d(widths[0], 1, 1)
         _start(self, self.last, config)
 
@@ -124,6 +124,6 @@ class UNetGenerator3D(nn.Module):
         for down in self.down:
             skips.append(down(skips[-1]))
         y = skips.pop()
-        for up in reversed(self.up):
+        for up in self.up:
             y = up(y, skips.pop())
         return _out(x, self.last(y), self.config.residual)
