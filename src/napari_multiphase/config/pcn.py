@@ -277,7 +277,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "shared_steps": 30,
             "phase_steps": 10,
             "translation": {
-                "unet": {"widths": [4, 8]},
+                "unet": {"widths": [8, 16], "norm": "none"},
                 "judge_width": 4,
                 "judge_halvings": 1,
                 "pool": 4,
