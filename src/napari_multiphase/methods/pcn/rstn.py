@@ -109,7 +109,7 @@ class Rstn(nn.Module):
         draws : a generator per item, for the margins.
         """
         coarse = self.coarse(u)
-        p = coarse.float().sigmoid()
+        p = coarse.to(torch.promote_types(coarse.dtype, torch.float32)).sigmoid()
         image = u if mode is Mode.RAW else self.weighted(u, p)
         boxes = [self._training_box(a, b, mode, draw) for a, b, draw in zip(p, inside, draws, strict=False)]
         return Results(coarse, self.fine_logits(image, boxes))
