@@ -147,3 +147,29 @@ class Prediction:
     def one_map(self) -> bool:
         """Whether the model read both phases at once: its one result is also the fused one, whatever the weight."""
         return any(phase.two_best is None for phase in self.phases.values())
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A phase as a model makes it from the other one: a synthetic image, no scan.
+
+    Attributes
+    ----------
+    study_id, model_name : which study, which model.
+    source : the phase it was made from, on whose grid it lies.
+    image : (D, H, W) int16 HU of phase ``source.other``; may be memory-mapped.
+    notes : what the user should know, in sentences.
+    report : plan, times, memory: JSON types, the body of report.json.
+    """
+
+    study_id: str
+    model_name: str
+    source: Phase
+    image: NDArray[np.int16]
+    notes: tuple[str, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def to(self) -> Phase:
+        """The phase that the image shows."""
+        return self.source.other

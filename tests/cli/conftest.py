@@ -69,6 +69,25 @@ def model(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory) -> Path:
+    """Folder of a tiny csgan model with random weights; not to be changed."""
+    import torch
+
+    from napari_multiphase.config import method_config
+    from napari_multiphase.io.models import write_model
+    from napari_multiphase.methods import method
+
+    card = tiny_card(
+        name="tiny csgan", method="csgan", config={"segmentor": {"widths": [4, 6]}, "generator": {"widths": [4, 6]}}
+    )
+    torch.manual_seed(0)
+    nets = method("csgan").nets(method_config("csgan", card["config"]), len(card["labels"]))
+    folder = tmp_path_factory.mktemp("model") / "tiny-csgan"
+    write_model(folder, card, {name: value.numpy() for name, value in nets.state_dict().items()})
+    return folder
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """``run("segment", ...)`` -> result with exit_code, stdout, stderr; scratch files stay under the test's folder."""

@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from napari_multiphase.config import SegmentOptions
+from napari_multiphase.config import SegmentOptions, TranslateOptions
 from napari_multiphase.io.models import read_model
 from napari_multiphase.jobs import Client
-from napari_multiphase.study import Prediction, Study
+from napari_multiphase.study import Prediction, Study, Translation
 from napari_multiphase.volume import Phase
 
 WAIT_S = 240.0
@@ -70,6 +70,19 @@ def test_segment_fuse_and_save_across_processes(client, study, model, tmp_path):
     assert all(file.is_file() for file in files)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["options"]["phase_weight"] == 0.0
+
+
+def test_translate_and_save_across_processes(client, study, translator, tmp_path):
+    params = {"study": study, "to": Phase.VENOUS, "model": read_model(translator), "options": TranslateOptions()}
+    assert _result(client, "plan_translation", params)["to"] == "venous"
+    translation = _result(client, "translate", params, study_id=study.id)
+    assert isinstance(translation, Translation)
+    assert isinstance(translation.image, np.memmap)
+    assert (translation.study_id, translation.to) == (study.id, Phase.VENOUS)
+    files = _result(
+        client, "save_translation", {"translation": translation, "study": study, "out": tmp_path / "translated"}
+    )
+    assert [file.name for file in files] == ["synthetic_venous.nii.gz", "report.json"]
 
 
 def test_segment_is_cancelled_between_tiles(client, study, model):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.inference import device as device_room
 from napari_multiphase.inference import plan as plan_room
 from napari_multiphase.inference.plan import make_plan
+from napari_multiphase.inference.room import SHARE_OF_FREE
 from napari_multiphase.inference.segment import segment
 from napari_multiphase.model import Model
 from napari_multiphase.study import Study
@@ -69,9 +71,9 @@ def test_short_memory_steps_down_in_the_plan_and_refuses_in_words(
     small_model: Model, pair: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = SegmentOptions(device="cpu", batch=8, tile_vox=(20, 48, 52))
-    monkeypatch.setattr(plan_room.psutil, "Process", _Process)
+    monkeypatch.setattr(psutil, "Process", _Process)
     wanted_mb = make_plan(small_model, pair, options).ram_mb
-    monkeypatch.setattr(plan_room, "free_ram_mb", lambda: (wanted_mb - 10) / plan_room._SHARE_OF_FREE)
+    monkeypatch.setattr(plan_room, "free_ram_mb", lambda: (wanted_mb - 10) / SHARE_OF_FREE)
     plan = make_plan(small_model, pair, options)
     assert plan.batch < 8
     assert plan.ram_mb <= wanted_mb - 9
@@ -125,6 +127,7 @@ sys.path.insert(0, sys.argv[1])
 from inference_cases import trunk_hu
 from napari_multiphase.config import PcnConfig, SegmentOptions
 from napari_multiphase.inference.plan import make_plan
+from napari_multiphase.inference.room import SHARE_OF_FREE
 from napari_multiphase.inference.segment import segment
 from napari_multiphase.io.models import write_model
 from napari_multiphase.labels import STRUCTURES

@@ -14,10 +14,11 @@ from napari_multiphase.cli.plan import plan
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
 from napari_multiphase.cli.train import export, train
+from napari_multiphase.cli.translate import translate
 
 app = typer.Typer(
     name="multiphase",
-    help="Two-phase abdominal CT: open the arterial and venous scan as one study, segment, fuse, evaluate.",
+    help="Two-phase abdominal CT: open the arterial and venous scan as one study, segment, translate, evaluate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(sample)
 app.command()(info)
 app.command()(segment)
+app.command()(translate)
 app.command()(evaluate)
 app.add_typer(models.app, name="models")
 app.command()(plan)

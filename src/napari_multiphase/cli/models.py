@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,11 +21,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @verb
 def list_models(as_json: Json = False) -> None:
     """List the models there are: yours, newest first, then those that come with the program."""
-    from napari_multiphase.io.models import default_model, installed
+    from napari_multiphase.io.models import default_model, installed, translates
 
     models = _readable(installed())
     if as_json:
-        say_json([{"folder": str(m.folder), **m.card.model_dump(mode="json")} for m in models])
+        say_json([_facts(model) for model in models])
         return
     if not models:
         say("no model comes with this installation: name a model folder with --model")
@@ -36,8 +36,16 @@ def list_models(as_json: Json = False) -> None:
         phases = " and ".join(card.phases)
         note = "trained on phantoms only" if card.phantoms_only else "trained on real scans"
         mark = " (default)" if default is not None and model.folder == default.resolve() else ""
-        rows.append((card.name, card.method, phases, len(card.labels) - 1, note + mark))
-    table(("model", "method", "phases", "structures", "note"), rows)
+        makes = "yes" if translates(card) else "no"
+        rows.append((card.name, card.method, phases, len(card.labels) - 1, makes, note + mark))
+    table(("model", "method", "phases", "structures", "translates", "note"), rows)
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    from napari_multiphase.io.models import translates
+
+    card = model.card.model_dump(mode="json")
+    return {"folder": str(model.folder), **card, "translates": translates(model.card)}
 
 
 def _readable(folders: list[Path]) -> list[Model]:
@@ -75,13 +83,13 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Show the card of a model; its weights are verified first."""
-    from napari_multiphase.io.models import find_model
+    from napari_multiphase.io.models import find_model, translates
     from napari_multiphase.labels import name_of
 
     found = find_model(model)
     card = found.card
     if as_json:
-        say_json({"folder": str(found.folder), **card.model_dump(mode="json")})
+        say_json(_facts(found))
         return
     low, high = card.window_hu
     facts = {
@@ -90,6 +98,7 @@ def info(
         "method": card.method,
         "phases": ", ".join(card.phases),
         "structures": ", ".join(name_of(i) for i in card.labels[1:]),
+        "translates": "each phase into the other" if translates(card) else "no",
         "trained on": card.training_data + (" (phantoms only)" if card.phantoms_only else ""),
         "window": f"{low:g} to {high:g} HU",
         "works at": " x ".join(f"{s:g}" for s in card.spacing_mm) + " mm, tiles of "

@@ -59,7 +59,7 @@ def segment(
     from napari_multiphase.io.models import find_model
     from napari_multiphase.jobs import tasks
 
-    inputs = _inputs(study, arterial, venous)
+    inputs = inputs_of(study, arterial, venous)
     options = _options(str(device), phase_weight)
     check_folder(out)
     chosen = find_model(model)
@@ -73,7 +73,7 @@ def segment(
         if format is Format.DICOM_SEG and any(v.source.format != "dicom" for v in opened.volumes.values()):
             raise UserError(f"{inputs[0]}: DICOM SEG refers to DICOM scans and these are not; choose --format nifti")
         if not as_json:
-            _say_findings(opened)
+            say_findings(opened)
         opened = _registered(context, opened, register)
         if study is not None and (study / "study.json").is_file():
             tasks.keep(context, opened, study)
@@ -89,7 +89,8 @@ def segment(
         _say_result(report, files, out)
 
 
-def _inputs(study: Path | None, arterial: Path | None, venous: Path | None) -> list[Path]:
+def inputs_of(study: Path | None, arterial: Path | None, venous: Path | None) -> list[Path]:
+    """What to read: a STUDY, or the scans named; a UserError for both, neither, or what is not there."""
     from napari_multiphase.errors import UserError
 
     named = [path for path in (arterial, venous) if path is not None]
@@ -125,7 +126,8 @@ def _registered(context: Context, study: Study, wanted: bool) -> Study:
     return study.with_transform(transform)
 
 
-def _say_findings(study: Study) -> None:
+def say_findings(study: Study) -> None:
+    """Each scan with the reason for its phase, and what is to be warned about."""
     for phase, volume in study.volumes.items():
         guess = study.guesses.get(phase)
         why = f" ({guess.reason})" if guess else ""

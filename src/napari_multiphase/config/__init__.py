@@ -25,7 +25,7 @@ from napari_multiphase.config.nets import (
     UNet3DConfig,
     UNetGenerator3DConfig,
 )
-from napari_multiphase.config.options import SegmentOptions
+from napari_multiphase.config.options import SegmentOptions, TranslateOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
@@ -63,6 +63,7 @@ __all__ = [
     "SegmentOptions",
     "Settings",
     "Traits",
+    "TranslateOptions",
     "TranslatorTraits",
     "UNet3DConfig",
     "UNetGenerator3DConfig",

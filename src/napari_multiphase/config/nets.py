@@ -89,6 +89,11 @@ class ResnetGeneratorConfig(Settings):
         """(z, y, x); each side of its input is a multiple of this, and 8 at least."""
         return (1, 4, 4)
 
+    @property
+    def context_vox(self) -> tuple[int, int, int]:
+        """(z, y, x) whole slices beyond a slice that it depends on, where overlapping stacks are averaged."""
+        return ((self.in_channels - 1) // 2 + (self.out_channels - 1) // 2, 0, 0)
+
 
 class UNetGenerator3DConfig(Settings):
     """The 3-D U-Net translator of PAPER 003, see ``nets.translators.UNetGenerator3D``."""
@@ -107,10 +112,13 @@ class UNetGenerator3DConfig(Settings):
 
     @property
     def context_vox(self) -> tuple[int, int, int]:
-        """(z, y, x) voxels to either side that a voxel of the output depends on, in multiples of `divisor`: 2 for the
-        first two convolutions, and for each halving 9 voxels of the finer grid on the way down and up."""
-        side = self.divisor[0]
-        return (-(-(2 + 9 * (side - 1)) // side) * side,) * 3
+        """(z, y, x) voxels beyond a voxel that it depends on: 61 a side for three halvings."""
+        halvings, reach = len(self.widths) - 1, 0
+        for _ in range(halvings):  # up: three convolutions, then each voxel is one of a pair
+            reach = (reach + 3 + 1) // 2
+        for _ in range(halvings):  # down: two convolutions, then one of stride 2
+            reach = 2 * (reach + 2) + 1
+        return (reach + 2,) * 3
 
 
 class PatchGanConfig(Settings):

@@ -1,4 +1,4 @@
-"""What a user may choose when segmenting."""
+"""What a user may choose when segmenting or translating."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ class SegmentOptions(Settings):
     """Share of a tile repeated by its neighbour, instead of the model's. Ours."""
     batch: int | None = Field(default=None, ge=1, le=64)
     """Tiles per forward pass; None lets the plan decide. Ours."""
+
+
+class TranslateOptions(Settings):
+    """What a user may choose when translating; everything else is the model's."""
+
+    device: Device = "auto"
+    """Where the network runs; "auto" takes CUDA, then MPS, then the CPU. Ours."""
+    tile_vox: tuple[int, int, int] | None = None
+    """(D, H, W) of what a tile owns, in network voxels, without its context; None: as much as memory allows. Ours."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """What the network may take at a time; None: half of what is free. Ours."""

@@ -101,19 +101,26 @@ def _weights(positions: NDArray[np.floating[Any]], count: int, width: float) -> 
     return np.where(half > 1e-6, mean, linear).astype(np.float32)
 
 
+def axis_weights(grid: Grid, target: Grid, axis: int) -> tuple[NDArray[np.float32], slice]:
+    """(n, count) matrix that takes values along `axis` of `grid` to those of `target` inside it, and which n these are.
+
+    n is 0 where both lie apart.
+    """
+    positions = _positions_vox(grid, target, axis)
+    inside = np.flatnonzero(_inside(positions, grid.shape[axis]))
+    if not len(inside):
+        return np.zeros((0, grid.shape[axis]), np.float32), slice(0, 0)
+    ratio = target.spacing_mm[axis] / grid.spacing_mm[axis]
+    # Interpolating alone is right up to the source's own resolution; only a coarser target needs averaging.
+    weights = _weights(positions[inside], grid.shape[axis], ratio if ratio > 1 + 1e-6 else 0.0)
+    return weights, slice(int(inside[0]), int(inside[-1]) + 1)
+
+
 def _separable(data: NDArray[Any], grid: Grid, target: Grid, outside: float) -> NDArray[Any]:
-    weights, slots = [], []
     out = np.full(target.shape, outside, data.dtype)
-    for axis in range(3):
-        positions = _positions_vox(grid, target, axis)
-        inside = np.flatnonzero(_inside(positions, grid.shape[axis]))
-        if not len(inside):
-            return out
-        ratio = target.spacing_mm[axis] / grid.spacing_mm[axis]
-        # Interpolating alone is right up to the source's own resolution; only a coarser target needs averaging.
-        weights.append(_weights(positions[inside], grid.shape[axis], ratio if ratio > 1 + 1e-6 else 0.0))
-        slots.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    (by_z, by_y, by_x), (slot_z, slot_y, slot_x) = weights, slots
+    (by_z, slot_z), (by_y, slot_y), (by_x, slot_x) = (axis_weights(grid, target, axis) for axis in range(3))
+    if not (len(by_z) and len(by_y) and len(by_x)):
+        return out
     to_x = np.ascontiguousarray(by_x.T)
     step = max(1, _SLAB_VOX // max(1, target.shape[1] * target.shape[2]))
     for start in range(0, len(by_z), step):

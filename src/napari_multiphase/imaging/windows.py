@@ -39,3 +39,24 @@ def mean_and_std(hu: NDArray[Any], window_hu: tuple[float, float]) -> tuple[floa
         squares += float((x * x).sum())
     mean = total / hu.size
     return mean, float(np.sqrt(max(squares / hu.size - mean * mean, 0.0)))
+
+
+LEFT_IN_WINDOW, AT_ITS_END = 0.6, 0.9
+"""Of translated values in [-1, 1]: up to here a voxel that had been clipped has moved into the window, from there on it
+stayed at the window's end."""
+
+
+def translated_hu(
+    x: NDArray[np.float32], source_hu: NDArray[Any], window_hu: tuple[float, float]
+) -> NDArray[np.float32]:
+    """HU of translated values `x` in [-1, 1], of the same shape as the `source_hu` they were made from.
+
+    What `normalise` cut off the source (air below the window, dense bone above it) the network never saw. It is added
+    again where the translation leaves the voxel at the same end of the window, so that these stay as they were, and not
+    where it moved the voxel into the window (an artery above it, pale in the other phase); between `LEFT_IN_WINDOW` and
+    `AT_ITS_END` in proportion. So where x is `normalise` of the source, the answer is the source.
+    """
+    low, high = window_hu
+    cut_off = source_hu - np.clip(source_hu, low, high).astype(np.float32)
+    share = np.clip((np.sign(cut_off) * x - LEFT_IN_WINDOW) / (AT_ITS_END - LEFT_IN_WINDOW), 0, 1)
+    return (x * np.float32((high - low) / 2) + np.float32((low + high) / 2) + share * cut_off).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -14,11 +15,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from napari_multiphase.config import method_config
+from napari_multiphase.config import TranslatorTraits, method_config
 from napari_multiphase.inference.engine import Network
 from napari_multiphase.inference.tiles import Shape, fit_tile
 from napari_multiphase.methods import method
-from napari_multiphase.methods.base import CoarseToFineSegmentor, RegionSegmentor, zeros
+from napari_multiphase.methods.base import CoarseToFineSegmentor, RegionSegmentor, Translator, zeros
 from napari_multiphase.model import ModelCard
 from napari_multiphase.volume import Phase
 
@@ -85,6 +86,65 @@ def _measured(networks: Sequence[Network], x: Tensor, tile: Shape) -> Cost:
             network(x)
         peak, flop = max(peak, counter.peak + x.numel()), flop + counter.flop
     return Cost(peak / voxels, flop / voxels)
+
+
+@dataclass(frozen=True)
+class TranslationCost:
+    """Of translating to one phase.
+
+    Attributes
+    ----------
+    whole : of a forward pass, per voxel.
+    until_norm : in running order, (which of the translator's `norms`, operations per voxel until it runs).
+    """
+
+    whole: Cost
+    until_norm: tuple[tuple[int, float], ...] = ()
+
+
+def translation_cost(card: ModelCard, to: Phase) -> TranslationCost:
+    """Of the generator of phase `to` that a model which translates is made of."""
+    return _translation_costs(card.method, json.dumps(card.config, sort_keys=True), len(card.labels), to)
+
+
+@lru_cache(maxsize=16)
+def _translation_costs(name: str, config: str, classes: int, to: Phase) -> TranslationCost:
+    chosen, settings = method(name), method_config(name, json.loads(config))
+    assert chosen.translator is not None
+    with torch.device("meta"):
+        nets = chosen.nets(settings, classes)
+    return measured_translation(chosen.translator(settings, zeros(nets).eval().requires_grad_(False)), to)
+
+
+_PROBE_SIDE = 64
+"""Of slices: what is added at their borders then weighs little."""
+
+
+@torch.no_grad()
+def measured_translation(translator: Translator, to: Phase) -> TranslationCost:
+    """Found by one forward pass over a small volume, or over a stack of slices."""
+    d, h, w = probe_shape(translator.traits)
+    x, met = torch.zeros(1, 1, d, h, w), list[tuple[int, float]]()
+    with _Counter() as counter, ExitStack() as hooks:
+        for index, norm in enumerate(translator.norms(to)):
+            note = partial(_note, met, index, counter, d * h * w)
+            hooks.callback(norm.register_forward_pre_hook(note).remove)
+        translator.translate(to, x)
+    whole = Cost((counter.peak + x.numel()) / (d * h * w), counter.flop / (d * h * w))
+    return TranslationCost(whole, tuple(met))
+
+
+def _note(met: list[tuple[int, float]], index: int, counter: _Counter, voxels: int, *_: Any) -> None:
+    met.append((index, counter.flop / voxels))
+
+
+def probe_shape(traits: TranslatorTraits) -> Shape:
+    """(D, H, W) of a small input that a translator takes."""
+    if traits.form == "volume":
+        d, h, w = (2 * s for s in traits.divisor)
+        return d, h, w
+    _, h, w = (-(-_PROBE_SIDE // s) * s for s in traits.divisor)
+    return 1 + 2 * traits.context_vox[0], h, w
 
 
 _CONVOLUTIONS = (F.conv2d, F.conv3d)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from napari_multiphase.imaging.resample import resample
 from napari_multiphase.imaging.windows import mean_and_std
 from napari_multiphase.inference.plan import Prepared
 from napari_multiphase.inference.scan import Scan
+from napari_multiphase.io.images import is_synthetic
 from napari_multiphase.model import ModelCard
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Grid, Phase
@@ -50,6 +51,13 @@ def aligned_words(study: Study) -> str:
     if transform.method == "identity":
         return "the phases were not registered: they are taken to lie in one space"
     return f"aligned by a {transform.method} transform: organs that deform do not match"
+
+
+def synthetic_words(study: Study, read: Iterable[Phase]) -> Iterator[str]:
+    """Which of the phases that were read are no scans."""
+    for phase in read:
+        if is_synthetic(study.volumes[phase].source):
+            yield f"the {phase} image is synthetic: a model made it, and what is found in it rests on no scan"
 
 
 def describe_inputs(study: Study, traits: Traits, grids: Mapping[Phase, Grid]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psutil
 import torch
 
 from napari_multiphase.config import SegmentOptions, Traits, traits_of
@@ -24,14 +23,13 @@ from napari_multiphase.inference.device import (
 from napari_multiphase.inference.emit import CHUNK_FLOATS
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.grids import network_grid
+from napari_multiphase.inference.room import MORE_MEMORY, less_words, memory_words, process_bytes, shortage
 from napari_multiphase.inference.tiles import Shape, Tiles, fit_tile
 from napari_multiphase.model import Model, ModelCard
 from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase
 
 _MB = 1024 * 1024
-_TORCH_MB = 300.0  # a process with torch loaded, before it does anything
-_SHARE_OF_FREE = 0.9
 _EMIT_VOX_S = 2.5e6  # voxels per second carried to the scan's grid and fused, one phase
 _FLAT_SLICES = 8  # slices of a tile where they do not see each other: enough to keep a processor busy
 _WHOLE = 1 << 20  # more than any scan has: fitted to it
@@ -150,15 +148,15 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     while True:
         tiles = {p: settings.tiles_of(grids[p], bodies[p]) for p in phases}
         ram_mb, vram_mb = _memory_mb(card, traits, study, grids, tiles, settings)
-        short = _shortage(ram_mb, vram_mb, free_device_mb)
+        short = shortage("segmenting", (ram_mb, vram_mb), (free_ram_mb(), free_device_mb))
         if not short:
             break
         less = settings.smaller()
         if less is None:
-            raise UserError(f"{short}; close other programs, crop the scan, or use a machine with more memory")
+            raise UserError(f"{short}; {MORE_MEMORY}")
         settings = less
     if settings != wanted:
-        notes.append(f"memory is short, so the run uses {settings.words()}")
+        notes.append(less_words(settings.words()))
     seconds = _seconds(card, traits, study, tiles, settings)
     first = traits.region or traits.rounds is not None
     per_phase = {
@@ -255,8 +253,7 @@ def _memory_mb(
     results = sum(7 * study.volumes[p].data.size for p in tiles)
     if traits.reads == "pair":
         results += 2 * study.volumes[Phase.ARTERIAL].data.size
-    base = max(psutil.Process().memory_info().rss, _TORCH_MB * _MB)
-    here = base + images + region + results
+    here = process_bytes() + images + region + results
     if settings.device.type == "cuda":
         return here / _MB + 500, (network + slab + emit) / _MB + 300
     return (here + network + slab + emit) / _MB, 0.0
@@ -265,16 +262,6 @@ def _memory_mb(
 def _plane_vox(study: Study, phase: Phase) -> int:
     _, height, width = study.volumes[phase].shape
     return height * width
-
-
-def _shortage(ram_mb: float, vram_mb: float, free_device_mb: float | None) -> str:
-    """Why the run would not fit, or nothing."""
-    free = free_ram_mb() + psutil.Process().memory_info().rss / _MB
-    if ram_mb > free * _SHARE_OF_FREE:
-        return f"segmenting needs about {ram_mb:.0f} MB of memory and {free:.0f} MB are free"
-    if free_device_mb is not None and vram_mb > free_device_mb * _SHARE_OF_FREE:
-        return f"segmenting needs about {vram_mb:.0f} MB of GPU memory and {free_device_mb:.0f} MB are free"
-    return ""
 
 
 def _seconds(card: ModelCard, traits: Traits, study: Study, tiles: Mapping[Phase, Tiles], settings: Settings) -> float:
@@ -296,7 +283,6 @@ def _sentences(
 ) -> tuple[str, ...]:
     tiles = sum(p.tiles for p in phases.values())
     possible = sum(p.possible_tiles for p in phases.values())
-    memory = f"about {ram_mb / 1024:.1f} GB of memory" + (f" and {vram_mb / 1024:.1f} GB on the GPU" if vram_mb else "")
     grid = next(iter(phases.values())).grid
     spacing = " x ".join(f"{s:.3g}" for s in grid.spacing_mm)
     precision = str(settings.precision).removeprefix("torch.")
@@ -312,7 +298,7 @@ def _sentences(
     return (
         f"Runs on {device_words(settings.device)}, in {precision}.",
         f"{tiles} {settings.words()}, at {spacing} mm; {possible - tiles} of {possible} without body are left out.",
-        f"Takes {memory} and about {max(1, round(seconds))} s.",
+        memory_words(ram_mb, vram_mb, seconds),
         *pair,
         *region,
         *synthetic,

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_multiphase.config import SegmentOptions, traits_of
+from napari_multiphase.config import SegmentOptions, TranslateOptions, traits_of
 from napari_multiphase.imaging.tables import StructureRow, structure_table
 from napari_multiphase.inference.inputs import describe_inputs
 from napari_multiphase.inference.plan import Plan
+from napari_multiphase.inference.translation_plan import TranslationPlan
+from napari_multiphase.io.images import is_synthetic
 from napari_multiphase.model import Model
 from napari_multiphase.study import PhasePrediction, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -34,15 +36,32 @@ def make_report(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """The body of report.json: JSON types only, no arrays."""
-    vram = torch.cuda.max_memory_allocated() / 2**20 if plan.device == "cuda" else 0.0
     return {
-        "report_version": REPORT_VERSION,
-        "study": study.id,
-        "inputs": {phase.value: _input(study.volumes[phase]) for phase in study.phases},
+        **common_report(study, study.phases, model, options, plan, seconds, peak_mb, notes),
         "network_inputs": describe_inputs(
             study, traits_of(model.card.method, model.card.config), {phase: p.grid for phase, p in plan.phases.items()}
         ),
         "transform": (study.transform or PhaseTransform.identity()).to_dict(),
+        "structures": structures(study, phases, fused),
+    }
+
+
+def common_report(
+    study: Study,
+    read: Sequence[Phase],
+    model: Model,
+    options: SegmentOptions | TranslateOptions,
+    plan: Plan | TranslationPlan,
+    seconds: Mapping[str, float],
+    peak_mb: float,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """What the reports of all runs hold: inputs (the phases `read`), model, options, plan, device, times, memory."""
+    vram = torch.cuda.max_memory_allocated() / 2**20 if plan.device == "cuda" else 0.0
+    return {
+        "report_version": REPORT_VERSION,
+        "study": study.id,
+        "inputs": {phase.value: _input(study.volumes[phase]) for phase in read},
         "model": {"name": model.card.name, "method": model.card.method, "weights_sha256": model.card.weights_sha256},
         "options": options.model_dump(mode="json"),
         "plan": plan.to_dict(),
@@ -55,7 +74,6 @@ def make_report(
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "peak_memory_mb": round(peak_mb, 1),
         "peak_vram_mb": round(vram, 1),
-        "structures": structures(study, phases, fused),
         "warnings": list(notes),
     }
 
@@ -96,6 +114,7 @@ def _input(volume: Volume) -> dict[str, Any]:
         "shape": list(source.shape),
         "grid": volume.grid.to_dict(),
         "resampled": source.resampled,
+        "synthetic": is_synthetic(source),
     }
 
 

@@ -1,17 +1,19 @@
-"""Write a prediction: label maps and confidence on the grids of the source files, and report.json. All or nothing."""
+"""Write what a run made, on the grids of the source files: maps or an image, and report.json. All or nothing."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.images import write_on_source
+from napari_multiphase.io.nifti import SYNTHETIC
 from napari_multiphase.labels import STRUCTURES
-from napari_multiphase.study import Prediction, Study
+from napari_multiphase.study import Prediction, Study, Translation
 from napari_multiphase.volume import Phase
 
 REPORT_FILE = "report.json"
@@ -41,6 +43,35 @@ def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: 
         raise UserError(f"there is no output format '{format}': choose nifti or dicom-seg")
     if format == "dicom-seg":
         _check_dicom(prediction, study)
+    return write_whole(out, lambda part: _write(prediction, study, part, format))
+
+
+def save_translation(translation: Translation, study: Study, out: Path) -> list[Path]:
+    """Write ``synthetic_<phase>.nii.gz`` on exactly the grid of the scan it was made from, and ``report.json``.
+
+    The name, the header's description and the report say that it is synthetic; opened again, it is no scan. Everything
+    is written beside `out` first and moved in when complete; other files in `out` stay.
+
+    Returns
+    -------
+    The files written.
+
+    Raises
+    ------
+    UserError : the result belongs to another study, or `out` cannot be written; nothing is left half-written.
+    """
+    if translation.study_id != study.id:
+        raise UserError(f"this image belongs to study {translation.study_id}, not {study.id}; translate this one first")
+    return write_whole(Path(out), lambda part: _write_translation(translation, study, part))
+
+
+def write_whole(out: Path, write: Callable[[Path], list[str]]) -> list[Path]:
+    """Files that `write` puts into the folder it is given and names, moved into `out` all together or not at all.
+
+    Raises
+    ------
+    UserError : where `out` cannot be written; it is then as it was.
+    """
     try:
         made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
@@ -48,8 +79,7 @@ def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: 
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
     try:
-        names = _write(prediction, study, part, format)
-        return _move(part, out, names)
+        return _move(part, out, write(part))
     except OSError as error:
         raise UserError(
             f"cannot write {out}: {error.strerror or error}; free some space or choose another folder"
@@ -76,9 +106,21 @@ def _write(prediction: Prediction, study: Study, part: Path, format: Format) -> 
 
             write_seg(part / f"{name}_labels.dcm", labels, volume, STRUCTURES)
             names.append(f"{name}_labels.dcm")
-    report = {**prediction.report, "notes": list(prediction.notes), "files": [*names, REPORT_FILE]}
+    return [*names, _write_report(part, prediction, names)]
+
+
+def _write_translation(translation: Translation, study: Study, part: Path) -> list[str]:
+    name = f"synthetic_{translation.to}.nii.gz"
+    words = f"{SYNTHETIC}{translation.to} from {translation.source} by {translation.model_name}"
+    volume = study.volumes[translation.source]
+    write_on_source(part / name, translation.image, volume, kind="image", description=words)
+    return [name, _write_report(part, translation, [name])]
+
+
+def _write_report(part: Path, result: Prediction | Translation, names: list[str]) -> str:
+    report = {**result.report, "notes": list(result.notes), "files": [*names, REPORT_FILE]}
     (part / REPORT_FILE).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [*names, REPORT_FILE]
+    return REPORT_FILE
 
 
 def _fused_phase(prediction: Prediction) -> Phase:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.config import SegmentOptions
-from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.imaging.fusion import carry, fuse
 from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
-from napari_multiphase.inference.inputs import aligned_words, make_scan, transform_of
+from napari_multiphase.inference.inputs import aligned_words, make_scan, synthetic_words, transform_of
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
 from napari_multiphase.inference.region import REGION
 from napari_multiphase.inference.report import make_report
+from napari_multiphase.inference.room import in_words
 from napari_multiphase.inference.rounds import COARSE
 from napari_multiphase.inference.runs import PassTiles, run_method
 from napari_multiphase.methods import method
@@ -72,7 +71,7 @@ def segment(
             warnings.append(event.message)
         on_event(event)
 
-    with _in_words():
+    with in_words():
         phases, written = {}, []
         try:
             for phase, result in _predict(study, model, segmentor, prepared, listen, cancel, scratch, clock):
@@ -175,6 +174,7 @@ def fuse_phases(
 
 def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction], synthetic: bool) -> Iterator[str]:
     """What the user should know about this result."""
+    yield from synthetic_words(study, study.phases)
     if len(study.phases) == 1:
         only = study.phases[0]
         yield f"the {only.other} scan is missing: the fused result is the {only} one"
@@ -202,15 +202,3 @@ def _forget(scratch: Path | None, phases: list[Phase]) -> None:
     for phase in phases:
         for path in scratch.glob(f"{phase}_*.npy"):
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise UserError(f"{error or 'memory ran out'}; close other programs or crop the scan") from error
-    except OSError as error:
-        raise UserError(
-            f"intermediate results cannot be written: {error.strerror or error}; free disk space"
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,12 @@ def format_of(path: Path) -> str | None:
     """The image format a file's name stands for, or None."""
     name = path.name.lower()
     return next((SUFFIXES[end] for end in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(end)), None)
+
+
+def is_synthetic(source: Source) -> bool:
+    """Whether a model made the image: its header says so, or the name of its file."""
+    named = source.format != "dicom" and "synthetic" in re.split(r"[\W_\d]+", source.path.name.lower())
+    return named or bool(source.header.get("synthetic"))
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

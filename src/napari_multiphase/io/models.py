@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.numpy import save
 
-from napari_multiphase.config import METHOD_CONFIGS, method_config
+from napari_multiphase.config import METHOD_CONFIGS, method_config, translator_traits_of
 from napari_multiphase.config.words import in_words
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_folder
@@ -219,6 +219,45 @@ def _real_dice(folder: Path) -> float:
         return float(value) if isinstance(value, (int, float)) else 0.0
     except (OSError, ValueError, AttributeError):
         return 0.0
+
+
+def translates(card: ModelCard) -> bool:
+    """Whether a model makes one phase from the other."""
+    return translator_traits_of(card.method, card.config) is not None
+
+
+def find_translator(name_or_dir: str | None = None) -> Model:
+    """As `find_model`; None takes the first bundled model that translates, else the user's newest that does.
+
+    Raises
+    ------
+    UserError : where none does, or the one named does not; and as `read_model`.
+    """
+    if name_or_dir is not None:
+        model = find_model(name_or_dir)
+        if translates(model.card):
+            return model
+        raise UserError(
+            f"the model '{model.card.name}' does not translate between the phases; `multiphase models list` shows "
+            "which do"
+        )
+    for folder in (*bundled(), *user_models()):
+        if (folder / CARD_FILE).is_file() and _card_translates(folder):
+            return read_model(folder)
+    raise UserError(
+        "no model here translates between the phases: train one (method pcn with translators, or csgan), or name the "
+        "folder of one with --model"
+    )
+
+
+def _card_translates(folder: Path) -> bool:
+    """Of a model that was not verified yet; one whose card cannot be read does not."""
+    try:
+        card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
+        _check_method(card, str(folder / CARD_FILE))
+    except (OSError, UserError):
+        return False
+    return translates(card)
 
 
 def find_model(name_or_dir: str | None = None) -> Model:

@@ -22,6 +22,8 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.io.geometry import MAX_VOXELS, check_affine
 from napari_multiphase.io.values import check_dtype
 
+SYNTHETIC = "synthetic image: "
+"""What the header's description begins with where a model made the image; such a file is never taken for a scan."""
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
 _DEFLATE_MAX = 1100  # deflate cannot do better than about 1032 to 1
@@ -35,7 +37,8 @@ _READ_ERRORS: tuple[type[Exception], ...] = (OSError, *_GZIP_ERRORS)
 class Stored:
     """What a file holds, before it is made canonical.
 
-    `data` (I, J, K) as stored, `affine_mm` to LPS mm, slope and intercept as stored, `notes` for the user.
+    `data` (I, J, K) as stored, `affine_mm` to LPS mm, slope and intercept as stored, `notes` for the user. `header`
+    holds ``synthetic``, the description, where a model made the image.
     """
 
     data: NDArray[Any]
@@ -64,8 +67,11 @@ def read_nifti(path: Path, channel: int | None = None) -> Stored:
     slope, intercept = _scaling(header)
     affine, notes = _affine(header, name)
     check_affine(affine, shape, name)
-    codes = {"sform_code": int(header["sform_code"]), "qform_code": int(header["qform_code"])}
-    return Stored(data, affine, slope, intercept, codes, notes)
+    facts: dict[str, Any] = {"sform_code": int(header["sform_code"]), "qform_code": int(header["qform_code"])}
+    described = bytes(header["descrip"].item()).rstrip(b"\0").decode("ascii", "replace")
+    if described.startswith(SYNTHETIC):
+        facts["synthetic"] = described
+    return Stored(data, affine, slope, intercept, facts, notes)
 
 
 def count_channels(path: Path) -> int:

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_multiphase.config import SegmentOptions
+from napari_multiphase.config import SegmentOptions, TranslateOptions
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
 from napari_multiphase.jobs.window import WINDOW_TASKS
 from napari_multiphase.model import Model
-from napari_multiphase.study import PhaseTransform, Prediction, Study
+from napari_multiphase.study import PhaseTransform, Prediction, Study, Translation
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def segment(
     """Segment and fuse; intermediate arrays lie in the job's scratch folder."""
     from napari_multiphase.inference.segment import segment as run
 
-    _check_scratch(context.scratch, study)
+    _check_room(context.scratch, _SCRATCH_BYTES * sum(volume.data.size for volume in study.volumes.values()))
     return run(
         study,
         _model(model),
@@ -150,9 +150,12 @@ _SCRATCH_BYTES = 8
 """Per voxel: labels, confidence, two classes and their probabilities, fused labels and confidence."""
 
 
-def _check_scratch(scratch: Path, study: Study) -> None:
+_IMAGE_BYTES = 2
+"""Per voxel of a translated image."""
+
+
+def _check_room(scratch: Path, needed: int) -> None:
     """Intermediate files are mapped, and a mapped page that finds the disk full ends the process without a word."""
-    needed = _SCRATCH_BYTES * sum(volume.data.size for volume in study.volumes.values())
     scratch.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(scratch).free
     if free < needed:
@@ -160,6 +163,49 @@ def _check_scratch(scratch: Path, study: Study) -> None:
             f"{scratch.parent}: {needed / 1e9:.1f} GB are needed for intermediate files and {free / 1e9:.1f} GB are "
             "free; free some space, or set MULTIPHASE_SCRATCH to a folder on a larger disk"
         )
+
+
+def plan_translation(
+    context: Context,
+    study: Study,
+    to: Phase,
+    model: Model | str | None = None,
+    options: TranslateOptions | None = None,
+) -> Any:
+    """What translating to phase `to` would take: device, tiles, passes, memory, seconds; JSON types."""
+    from napari_multiphase.inference.translation_plan import make_translation_plan
+
+    return make_translation_plan(_translator(model), study, Phase(to), options).to_dict()
+
+
+def translate(
+    context: Context,
+    study: Study,
+    to: Phase,
+    model: Model | str | None = None,
+    options: TranslateOptions | None = None,
+) -> Translation:
+    """A synthetic image of phase `to`; it lies in the job's scratch folder."""
+    from napari_multiphase.inference.translate import translate as run
+
+    to = Phase(to)
+    _check_room(context.scratch, _IMAGE_BYTES * sum(v.data.size for p, v in study.volumes.items() if p is to.other))
+    return run(
+        study,
+        _translator(model),
+        to,
+        options,
+        on_event=context.on_event,
+        cancel=context.cancel,
+        scratch=context.scratch,
+    )
+
+
+def save_translation(context: Context, translation: Translation, study: Study, out: Path) -> list[Path]:
+    """Write the files of a translation, all of them or none."""
+    from napari_multiphase.inference.save import save_translation as run
+
+    return list(run(translation, study, Path(out)))
 
 
 def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: float) -> Prediction:
@@ -228,6 +274,14 @@ def _model(model: Model | str | None) -> Model:
     return find_model(model)
 
 
+def _translator(model: Model | str | None) -> Model:
+    if isinstance(model, Model):
+        return model
+    from napari_multiphase.io.models import find_translator
+
+    return find_translator(model)
+
+
 TASKS: dict[str, Callable[..., Any]] = {
     "sample": sample,
     "scan": scan,
@@ -236,6 +290,9 @@ TASKS: dict[str, Callable[..., Any]] = {
     "register": register,
     "keep": keep,
     "segment": segment,
+    "plan_translation": plan_translation,
+    "translate": translate,
+    "save_translation": save_translation,
     "fuse": fuse,
     "save": save,
     "evaluate": evaluate,

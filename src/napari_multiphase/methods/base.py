@@ -207,8 +207,8 @@ class Translator(Protocol):
         """
 
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
-        """The instance normalisations of the generator of phase `to`, in the order in which they run; none for
-        "slices", whose statistics are those of what they are given."""
+        """The instance normalisations of the generator of phase `to`, in any order; none for "slices", whose statistics
+        are those of what they are given."""
 
 
 class CoarseToFineSegmentor(Segmentor, Protocol):

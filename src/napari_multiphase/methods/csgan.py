@@ -157,7 +157,7 @@ class CsganTranslator:
 
     def translate(self, to: Phase, x: Tensor) -> Tensor:
         """(B, 1, d, h, w) of the other phase in [-1, 1] -> the same of phase `to`."""
-        return padded(self.nets[f"to_{to.value}"], x, self.config.divisor)  # type: ignore[index]
+        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
 
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
         """Of the generator, in running order."""
@@ -316,7 +316,7 @@ class CsganObjective(Objective):
 
     def generated(self, to: Phase, x: Tensor) -> Tensor:
         """G of phase `to`: (B, 1, D, H, W) -> the same."""
-        return padded(self.nets[f"to_{to.value}"], x, self.config.divisor)  # type: ignore[index]
+        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
 
     def segmented(self, phase: Phase, x: Tensor) -> Tensor:
         """S of `phase`: (B, 1, D, H, W) -> logits (B, K, D, H, W)."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.io.images import is_synthetic
 from napari_multiphase.studies.phases import arterial_share, blood_to_liver, is_delayed, is_unenhanced, stated_phase
 from napari_multiphase.study import Finding, PhaseGuess
 from napari_multiphase.volume import Phase, Volume
@@ -46,6 +47,11 @@ def report(volumes: Mapping[Phase, Volume], guesses: Mapping[Phase, PhaseGuess])
 def _alone(phase: Phase, volume: Volume, guesses: Mapping[Phase, PhaseGuess]) -> list[Finding]:
     """What is to say about one scan."""
     findings = []
+    if is_synthetic(volume.source):
+        text = (
+            f"The {phase.value} image is synthetic, not a scan: a model made it, and it shows no real contrast medium."
+        )
+        findings.append(Finding("warning", text))
     guess = guesses.get(phase)
     if guess is not None and is_unenhanced(guess) and "liver" not in guess.measures_hu:
         findings.append(

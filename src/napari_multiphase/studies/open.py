@@ -12,7 +12,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.studies.fit import LEAST_OVERLAP_MM, report
 from napari_multiphase.studies.phases import arterial_share, is_delayed, is_unenhanced, recognise
-from napari_multiphase.studies.scans import Loader, Scan, find_scans, with_guess
+from napari_multiphase.studies.scans import Loader, Scan, as_named, find_scans, with_guess
 from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
@@ -121,6 +121,8 @@ def study_id(volumes: Mapping[Phase, Volume]) -> str:
 def _only_scan(path: Path, phase: Phase, loader: Loader, on_event: OnEvent) -> Scan:
     """The one scan behind a path that the user named for a phase."""
     scans = find_scans([path], loader=loader, on_event=on_event)
+    if len(scans) == 1:
+        scans = [as_named(scans[0])]
     usable = [scan for scan in scans if scan.usable]
     if len(usable) == 1:
         return usable[0]

@@ -15,7 +15,7 @@ import numpy as np
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io import dicom
-from napari_multiphase.io.images import format_of, read_image
+from napari_multiphase.io.images import format_of, is_synthetic, read_image
 from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
 from napari_multiphase.study import PhaseGuess
 from napari_multiphase.volume import Volume
@@ -136,6 +136,11 @@ def with_guess(scan: Scan, guess: PhaseGuess, volume: Volume) -> Scan:
     return replace(scan, guess=guess, reach_mm=reach, spacing_mm=volume.spacing_mm)
 
 
+def as_named(scan: Scan) -> Scan:
+    """A synthetic image that the user named for a phase outright is taken for it; the fit report says what it is."""
+    return replace(scan, kind="image", problems=()) if scan.kind == "synthetic" else scan
+
+
 def _behind(path: Path, loader: Loader, on_event: OnEvent, cancel: Cancel | None) -> Iterator[Scan]:
     if path.is_file() and format_of(path) is not None:
         yield _image_scan(path, loader)
@@ -172,7 +177,7 @@ def _kept_scans(folder: Path, loader: Loader) -> Iterator[Scan]:
             problem = f"the {phase.value} scan {path} is gone: put it back, or make a new study"
             yield Scan(str(path), "unreadable", path.name, path, problems=(problem,))
         elif entry.format != "dicom":
-            yield _image_scan(path, loader)
+            yield as_named(_image_scan(path, loader))
         else:
             yield from (_dicom_scan(series) for series in dicom.index(path) if entry.names(series))
 
@@ -217,7 +222,7 @@ def _image_scan(path: Path, loader: Loader) -> Scan:
         volume = loader.load(bare)
     except UserError as error:
         return replace(bare, kind="unreadable", problems=(str(error),))
-    kind = kind_by_content(volume, named)
+    kind = "synthetic" if is_synthetic(volume.source) else kind_by_content(volume, named)
     scan = replace(bare, kind=kind, shape=volume.shape, spacing_mm=volume.spacing_mm)
     if kind != "image":
         return replace(scan, problems=(f"{path.name} is a {_NAMES[kind]}, not a scan",))
