@@ -1,5 +1,6 @@
 """PCN: its oracles (1.7 of the specification), who gets whose gradient, both forms, one labelled phase, presets."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -559,15 +560,33 @@ def test_a_row_changes_only_what_its_name_says(name):
         assert getattr(run, field) == getattr(base, field), field
     config = method_config("pcn", run.method_config)
     assert config.form == "rstn" and run.labels[0] == 0 and len(run.labels) == 2
-    with torch.device("meta"):
-        if config.translators_from is None:
+    if config.translators_from is None:
+        with torch.device("meta"):
             objective(run)
 
 
+PHANTOM = sorted(path.name for path in EXPERIMENTS.parent.glob("pcn-phantom*.yaml"))
+
+
+@pytest.mark.parametrize("name", PHANTOM)
+def test_the_practical_configurations_are_small_and_can_begin(name):
+    run = read_run(EXPERIMENTS.parent / name)
+    config = method_config("pcn", run.method_config)
+    with torch.device("meta"):
+        nets = PcnNets(config, len(run.labels))
+        if config.translators_from is None:
+            objective(run)
+    assert sum(t.numel() for t in stored_state(nets).values()) * 2 < 10e6
+    assert run.window_hu == (-200, 600)
+
+
 def test_there_is_a_row_for_each_of_the_papers_comparisons():
-    assert {"pcn-2", "pcn-1", "uda-2", "uda-1", "rstn", "mixed-50x2", "mixed-200x2"} <= set(NAMED)
+    assert {"pcn-2", "pcn-1", "uda-2", "uda-1", "rstn", "arterial-100", "mixed-50x2", "mixed-100x2"} <= set(NAMED)
     configs = {name: method_config("pcn", read_run(EXPERIMENTS / f"{name}.yaml").method_config) for name in NAMED}
     assert configs["rstn"].translation is None and configs["uda-2"].translation.joint_lambda == 1
     assert configs["pcn-1"].labelled == configs["uda-1"].labelled == (V,)
     assert configs["pcn-1"].translators_from and not configs["uda-1"].translators_from
+    assert configs["mixed-50x2"].mixed and configs["mixed-50x2"].shares == {A: 0.3333, V: 0.3333}
+    values = json.loads((EXPERIMENTS / "paper_values.json").read_text())["paper_value"]
+    assert set(values) < set(NAMED) and len(values) == 50
     assert configs["pcn-2"] == method_config("pcn", PRESETS["pcn"]["paper"]["method_config"])
