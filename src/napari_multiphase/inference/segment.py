@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.config import SegmentOptions
+from napari_multiphase.config import Rounds, SegmentOptions
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.imaging.fusion import carry, fuse
 from napari_multiphase.inference.carrying import carry_to_arterial
@@ -122,7 +122,7 @@ def _predict(
                 scan,
                 settings,
                 on_event=on_event,
-                on_tiles=_tell(progress, phase_plan),
+                on_tiles=_tell(progress, phase_plan, segmentor.traits.rounds),
                 cancel=cancel,
                 scratch=scratch,
             )
@@ -130,9 +130,11 @@ def _predict(
         yield phase, result
 
 
-def _tell(progress: Progress, planned: PhasePlan) -> PassTiles:
+def _tell(progress: Progress, planned: PhasePlan, rounds: Rounds | None) -> PassTiles:
+    later = planned.tiles / (1 if rounds is None else rounds.most)
+
     def tell(name: str, done: int, of: int) -> None:
-        progress.tile(planned.region_tiles if name in (REGION, COARSE) else planned.tiles, name, done, of)
+        progress.tile(planned.region_tiles if name in (REGION, COARSE) else later, name, done, of)
 
     return tell
 
