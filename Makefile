@@ -29,7 +29,7 @@ check: $(STAMP)
 
 # The bundled models, each: training (seeded; goes on where it was stopped), export, figures on ten unseen phantoms, card.
 # One alone: make model-hpn-phantom. The runs lie in runs/<model>-s1.
-MODELS := pcn-phantom hpn-phantom urim-phantom pann-phantom
+MODELS := pcn-phantom hpn-phantom urim-phantom pann-phantom csgan-phantom
 BUNDLED := src/napari_multiphase/models
 PATHOLOGIES_hpn-phantom := --pathologies pancreas
 PATHOLOGIES_urim-phantom := --pathologies liver
@@ -44,7 +44,7 @@ model-%: $(STAMP)
 	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
 
 # Each method beside its baselines, three training seeds: hours. One alone: make compare-urim.
-compare: compare-hpn compare-urim compare-pann
+compare: compare-hpn compare-urim compare-pann compare-csgan
 
 compare-%: $(STAMP)
 	$(BIN)/python benchmarks/methods.py --family $* --commands > runs-$*.sh

@@ -60,6 +60,11 @@ FAMILIES = {
     "hpn": Family("hpn-phantom", ("hpn-phantom-fusion", "hpn-phantom-hypernet"), ("pancreas",)),
     "urim": Family("urim-phantom", ("urim-phantom-ilf", "urim-phantom-sam"), ("liver",)),
     "pann": Family("pann-phantom", ("pann-phantom-partial", "pann-phantom-full"), ("none", "liver", "pancreas")),
+    "csgan": Family(
+        "csgan-phantom",
+        ("csgan-phantom-real", "csgan-phantom-ada", "csgan-phantom-noshape"),
+        ("none", "liver", "pancreas"),
+    ),
 }
 
 

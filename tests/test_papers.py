@@ -12,7 +12,13 @@ TEXT = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
 ROW = re.compile(
     r"^\| (?P<place>[^|]+) \| [^|]+ \| `(?P<file>[^`]+)` `(?P<name>[^`]+)` \| `(?P<test>[^`]+)` `(?P<case>[^`]+)` \|$"
 )
-SECTIONS = {"PCN": "methods/pcn.py", "HPN": "methods/hpn.py", "SAM + URIM": "methods/urim", "PaNN": "methods/pann.py"}
+SECTIONS = {
+    "PCN": "methods/pcn.py",
+    "HPN": "methods/hpn.py",
+    "SAM + URIM": "methods/urim",
+    "PaNN": "methods/pann.py",
+    "Cycle- and shape-consistent GAN": "methods/csgan.py",
+}
 
 
 ARROW = re.compile(r"->\s+(``[^`]+``(?:,\s+``[^`]+``)*)")
@@ -96,7 +102,7 @@ def test_every_entry_of_an_implements_list_says_where():
     assert {"hpn", "pann", "pcn", "prior", "correlation"} <= {module.stem for module, _ in implements()}
 
 
-@pytest.mark.parametrize("name", ["hpn", "pann"])
+@pytest.mark.parametrize("name", ["hpn", "pann", "csgan"])
 def test_a_loss_that_the_paper_does_not_have_is_a_deviation(name):
     _, _, deviations = docstring(SOURCE / "methods" / f"{name}.py").partition("\nDeviations: ")
     assert "``dice_weight`` above 0 adds a soft Dice" in " ".join(deviations.split())

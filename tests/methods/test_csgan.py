@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_multiphase.config import CsganConfig, RunConfig, method_config, preset
+from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.losses.segmentation import mean_cross_entropy
 from napari_multiphase.methods import csgan
@@ -378,6 +379,76 @@ def test_crops_that_a_discriminator_cannot_judge_are_refused_before_training():
 
 
 # --- configurations ------------------------------------------------------------------------------------------------
+
+
+ROWS = sorted((EXPERIMENTS / "csgan").glob("*.yaml"))
+
+
+def settings_of(path: Path) -> dict:
+    run = read_run(path)
+    return run.model_dump(mode="json") | {"method_config": method_config("csgan", run.method_config).model_dump()}
+
+
+def named(stem: str) -> dict:
+    """What the name of a row says: the settings that differ from `ours`."""
+    ada = {"regime": "ada", "real_fraction": 0.5, "generator_steps": 4260 + 7100}
+    kinds = {"ours": {}, "real": {"regime": "real"}, "ada": ada, "noshape": {"shape_weight": 0.0}, "synthetic": {}}
+    kind, _, percent = stem.removeprefix("gap-").partition("-")
+    share = int(percent) / 100 if percent else 1.0
+    changes = dict(kinds[kind])
+    if stem.startswith("gap-real"):
+        changes["real_share"] = {"arterial": 1.0, "venous": 0.14 + share}
+    elif stem.startswith("gap-"):
+        changes["real_share"] = {"arterial": 1.0, "venous": 0.14}
+        changes["source_share"] = {"arterial": share, "venous": 1.0}
+    elif kind == "synthetic":
+        changes["source_share"] = {"arterial": share, "venous": 1.0}
+    elif percent:
+        changes["real_share"] = {"arterial": share, "venous": share}
+    return changes
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+def test_a_row_is_what_its_name_says_and_nothing_else(path):
+    found, base = settings_of(path), settings_of(EXPERIMENTS / "csgan" / "ours.yaml")
+    assert found.pop("name") == f"csgan-{path.stem}"
+    base.pop("name")
+    base["method_config"] |= named(path.stem)
+    assert found == base
+
+
+def test_every_row_is_another_one():
+    assert len({repr(settings_of(path)["method_config"]) for path in ROWS}) == len(ROWS) == 26
+
+
+def test_ours_is_the_paper_s_preset():
+    run = preset("csgan", "paper")
+    values = run.model_dump(mode="json") | {"method_config": method_config("csgan", run.method_config).model_dump()}
+    found = settings_of(EXPERIMENTS / "csgan" / "ours.yaml")
+    assert {key for key in values if values[key] != found[key]} == {"name"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("noshape", {"shape_weight": 0.0}),
+        ("ada", {"regime": "ada", "real_fraction": 0.5, "generator_steps": None}),
+        ("real", {"regime": "real"}),
+    ],
+)
+def test_the_phantom_rows_differ_in_the_named_factor_alone(name, changes):
+    found, base = (settings_of(EXPERIMENTS / f"csgan-phantom{end}.yaml") for end in (f"-{name}", ""))
+    steps = base["method_config"]["generator_steps"] + base["method_config"]["joint_steps"]
+    found.pop("name"), base.pop("name")
+    base["method_config"] |= {key: steps if value is None else value for key, value in changes.items()}
+    assert found == base
+
+
+def test_the_phantom_model_fits_ten_megabytes_in_float16():
+    run = read_run(EXPERIMENTS / "csgan-phantom.yaml")
+    with torch.device("meta"):
+        nets = csgan.CsganNets(method_config("csgan", run.method_config), len(run.labels))
+    assert 2 * sum(p.numel() for p in nets.parameters()) < 10e6
 
 
 def test_the_paper_s_preset_holds_the_printed_sizes():

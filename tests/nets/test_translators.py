@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_multiphase.config import ResnetGeneratorConfig, UNetGenerator3DConfig
+from napari_multiphase.nets.instance_norm import InstanceNorm
 from napari_multiphase.nets.translators import ResnetGenerator, UNetGenerator3D
 
 FLAT = ResnetGeneratorConfig(width=4, blocks=2)
@@ -70,6 +71,40 @@ def test_nearest_upsampling_of_a_constant_is_constant():
     with torch.no_grad():
         y = up(torch.full((1, 6, 6, 6, 6), 0.7), torch.full((1, 4, 12, 12, 12), -0.2))[..., 3:-3, 3:-3, 3:-3]
     assert torch.allclose(y, y[..., :1, :1, :1].expand_as(y), atol=1e-6) and y.any()
+
+
+def norm_order(net, x) -> tuple[list, list]:
+    """Instance normalisations as listed, and as they run."""
+    listed, ran = [m for m in net.modules() if isinstance(m, InstanceNorm)], []
+    for module in listed:
+        module.register_forward_hook(lambda m, *_: ran.append(m))
+    net(x)
+    return listed, ran
+
+
+def test_normalisations_are_listed_in_the_order_in_which_they_run():
+    for net, x in (
+        (ResnetGenerator(FLAT), torch.rand(1, 3, 16, 16)),
+        (UNetGenerator3D(DEEP), torch.rand(1, 1, 16, 16, 16)),
+    ):
+        listed, ran = norm_order(net, x)
+        assert len(listed) > 8 and all(a is b for a, b in zip(listed, ran, strict=True))
+
+
+@pytest.mark.parametrize(("widths", "reach", "context"), [((1, 1), 11, 12), ((1, 1, 1), 29, 32)])
+def test_the_context_holds_all_that_a_voxel_depends_on(widths, reach, context):
+    config = UNetGenerator3DConfig(widths=widths, norm="none")
+    net, side = UNetGenerator3D(config).double(), 4 * context
+    for p in net.parameters():
+        torch.nn.init.constant_(p, 0.05)
+    seen = 0
+    for middle in range(side // 2, side // 2 + config.divisor[0]):
+        x = torch.rand(1, 1, side, 8, 8, dtype=torch.float64, requires_grad=True)
+        net(x)[0, 0, middle, 4, 4].backward()
+        used = x.grad[0, 0].abs().sum((1, 2)).nonzero()[:, 0]
+        seen = max(seen, middle - int(used.min()), int(used.max()) - middle)
+    assert seen == reach and config.context_vox == (context,) * 3
+    assert UNetGenerator3DConfig().context_vox == (72, 72, 72)
 
 
 def test_without_norm_a_voxel_depends_on_its_surroundings_alone_with_norm_on_the_whole():

@@ -127,6 +127,20 @@ def test_operations_and_memory_are_counted(monkeypatch):
     assert measured_speed(["cpu"])["cpu"] > 1e8
 
 
+def test_every_pass_of_every_turn_counts_and_the_largest_turn_s_memory():
+    """Generators that learn keep four passes of their own, and those of discriminators and segmentors behind them."""
+    run, cpu = preset("csgan", "smoke"), torch.device("cpu")
+    cost = cost_of(run, cpu)
+    operations = {stage.name: stage.operations for stage in cost.stages}
+    two_segmentors = operations["segmentors"]  # then six on three kinds of images, and two behind the shape loss
+    assert operations["joint"] == pytest.approx(operations["generators"] + 4 * two_segmentors)
+    ada, real = (
+        cost_of(run.model_copy(update={"method_config": run.method_config | {"regime": r}}), cpu)
+        for r in ("ada", "real")
+    )
+    assert real.memory_mb < ada.memory_mb < cost.memory_mb and real.operations < ada.operations < cost.operations
+
+
 LARGE = [(method, name) for method in sorted(PRESETS) for name in PRESETS[method] if not name.startswith("smoke")]
 
 

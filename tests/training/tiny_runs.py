@@ -62,7 +62,7 @@ TINY: dict[str, dict[str, Any]] = {
             "segmentor": {"widths": [4, 6]},
             "generator": {"widths": [3, 4]},
             "discriminator": {"width": 2, "halvings": 1},
-            "segmentor_steps": 2,
+            "segmentor_steps": 5,
             "generator_steps": 3,
             "joint_steps": 4,
             "pool": 3,

@@ -96,7 +96,7 @@ class CsganConfig(Settings):
 
     @property
     def divisor(self) -> int:
-        """What the sides of every network's input are padded to a multiple of."""
+        """Of a tile: what both kinds of network take without padding."""
         return max(self.segmentor.divisor, self.generator.divisor[0])
 
     @property

@@ -159,6 +159,11 @@ class Objective(nn.Module):
         need in full precision is cast here. Sums over the batch go through `losses.reduce.global_sum`."""
         raise NotImplementedError
 
+    def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
+        """The networks' outputs of `turn` where each image is `x` (B, C, D, H, W), on the meta device, for estimates of
+        memory and time; nothing: one pass of the segmentor."""
+        return ()
+
     def watched(self) -> Mapping[str, float]:
         """Further figures for the curves (a dual's residual, the confidence), read after each step."""
         return {}

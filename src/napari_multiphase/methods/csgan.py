@@ -133,7 +133,7 @@ class CsganSegmentor:
 
     def logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
         """(B, 1, d, h, w) in [-1, 1] -> (B, K, d, h, w)."""
-        return padded(self.nets[phase.value], x, self.config.divisor)  # type: ignore[index]
+        return padded(self.nets[phase.value], x, self.config.segmentor.divisor)  # type: ignore[index]
 
     def combine(self, means: Sequence[Tensor]) -> Tensor:
         """The only member's means."""
@@ -157,7 +157,7 @@ class CsganTranslator:
 
     def translate(self, to: Phase, x: Tensor) -> Tensor:
         """(B, 1, d, h, w) of the other phase in [-1, 1] -> the same of phase `to`."""
-        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
+        return padded(self.nets[f"to_{to.value}"], x, self.config.generator.divisor[0])  # type: ignore[index]
 
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
         """Of the generator, in running order."""
@@ -263,6 +263,21 @@ class CsganObjective(Objective):
             return self.discriminator_terms(batch)
         return self.real_terms(batch) if stage.name in ("segmentors", "real") else self.segmentor_terms(batch)
 
+    def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
+        """The passes behind `terms`; translations that are given keep nothing for a backward pass."""
+        batch = Batch(dict.fromkeys(Phase, x), {}, x.new_empty(0), 0)
+        if turn.name == "discriminators":
+            return [self.judged(p, x) for p in Phase for _ in range(2)]
+        if turn.name == "segmentors":
+            if stage.name == "ada":
+                self._made_of(batch)
+            images = 1 if stage.name in ("segmentors", "real") else 3
+            return [self.segmented(p, x) for p in Phase for _ in range(images)]
+        made = self.translated(batch)
+        judges = [self.judged, self.segmented] if stage.name == "joint" and self.config.shape_weight else [self.judged]
+        outputs = [judge(p, made.synthetic[p]) for p in Phase for judge in judges]
+        return [*made.synthetic.values(), *made.reconstructed.values(), *outputs]
+
     # --- turns ---
 
     def generator_terms(self, batch: Batch, made: Made, shape_weight: float) -> dict[str, Tensor]:
@@ -316,11 +331,11 @@ class CsganObjective(Objective):
 
     def generated(self, to: Phase, x: Tensor) -> Tensor:
         """G of phase `to`: (B, 1, D, H, W) -> the same."""
-        return self.nets[f"to_{to.value}"](x)  # type: ignore[index]
+        return padded(self.nets[f"to_{to.value}"], x, self.config.generator.divisor[0])  # type: ignore[index]
 
     def segmented(self, phase: Phase, x: Tensor) -> Tensor:
         """S of `phase`: (B, 1, D, H, W) -> logits (B, K, D, H, W)."""
-        return padded(self.nets[phase.value], x, self.config.divisor)  # type: ignore[index]
+        return padded(self.nets[phase.value], x, self.config.segmentor.divisor)  # type: ignore[index]
 
     def judged(self, phase: Phase, x: Tensor) -> Tensor:
         """D of `phase`: (B, 1, D, H, W) -> scores."""

@@ -92,7 +92,7 @@ def _states(objective: Objective, stage: Stage) -> float:
 
 
 def _forward(run: RunConfig, objective: Objective, stage: Stage, items: int) -> tuple[float, float]:
-    """(bytes that a micro-batch keeps for its backward pass, operations of its forward pass)."""
+    """(bytes that a micro-batch keeps for the backward pass of the largest turn, operations of all forward passes)."""
     config = method_config(run.method, run.method_config)
     traits, patch = config.traits, stage.draw.patch_vox or run.patch_vox
     depth = max(patch[0], 1 + 2 * traits.context_vox)
@@ -100,19 +100,21 @@ def _forward(run: RunConfig, objective: Objective, stage: Stage, items: int) -> 
     x = torch.empty(two, traits.channels, depth, *patch[1:], device="meta")
     segmentor = method(run.method).segmentor(config, objective.nets)
     fixed = {t.untyped_storage()._cdata for t in objective.state_dict().values()}
-    kept: dict[int, int] = {}
+    most, operations = 0.0, 0.0
+    for turn in stage.turns:
+        kept: dict[int, int] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in fixed:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
+        def keep(tensor: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in fixed:
+                kept[storage._cdata] = storage.nbytes()
+            return tensor
 
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        logits = segmentor.logits(Phase.VENOUS, x)
-    share = items / len(x)
-    loss = _LOSS_COPIES * 4 * logits.numel()
-    return (sum(kept.values()) + loss) * share, counter.get_total_flops() * share
+        with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            logits = objective.rehearse(stage, turn, x) or [segmentor.logits(Phase.VENOUS, x)]
+        most = max(most, sum(kept.values()) + _LOSS_COPIES * 4 * sum(t.numel() for t in logits))
+        operations += counter.get_total_flops()
+    return most * items / len(x), operations * items / len(x)
 
 
 def measured_speed(devices: Sequence[str] = ()) -> dict[str, float]:
