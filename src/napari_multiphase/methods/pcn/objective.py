@@ -66,6 +66,11 @@ def rstn_terms(loss: BinaryDiceLoss) -> Seg:
     return terms
 
 
+def _passes(net: nn.Module, image: Tensor) -> list[Tensor]:
+    """Logits of a segmentor's networks, without boxes."""
+    return [net.coarse(image), net.fine(image)] if isinstance(net, Rstn) else [net(image)]
+
+
 def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
@@ -180,6 +185,28 @@ class PcnObjective(Objective):
             return self.config.translation.joint_lambda
         return self.config.section1_lambda
 
+    def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
+        """The passes behind `terms`, RSTN's box being the whole slice."""
+        image = x[:, 0, :SLICES] if self.config.form == "rstn" else x[:, :1]
+        lam, labelled = self.lam(stage), self.config.labelled
+        made_of = [phase.other for phase in labelled] if lam < 1 else []
+        if turn.name == "discriminators":
+            return [judge(image) for judge in self.discriminators.values() for _ in range(2)]
+        if turn.name == "segmentors":
+            nets = [self.nets.of(phase) for phase in (*(labelled if lam > 0 else ()), *made_of)]
+            return [logits for net in nets for logits in _passes(net, image)]
+        if turn.name == "segmentor":
+            return _passes(self._single(turn), image)
+        made = {to: self.nets.translated(to, image) for to in Phase}
+        back = [self.nets.translated(to, made[to.other]) for to in Phase]
+        judged = [self.discriminators[to.value](made[to]) for to in Phase]
+        through = [(self.nets.of(to), made[to]) for to in made_of] if stage.name == "joint" else []
+        return [*made.values(), *back, *judged, *(logits for net, seen in through for logits in _passes(net, seen))]
+
+    def _single(self, turn: Turn) -> nn.Module:
+        """The only segmentor that a turn moves."""
+        return self.nets[turn.modules[0].removeprefix("nets.")]
+
     # --- terms ---
 
     def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
@@ -192,8 +219,7 @@ class PcnObjective(Objective):
             case "segmentors":
                 return self._segmentor_terms(stage, batch)
             case _:  # one of them, on one phase's real images
-                net = self.nets[turn.modules[0].removeprefix("nets.")]
-                return self._seg(stage, batch, batch.phase, net, self._image(batch, batch.phase))
+                return self._seg(stage, batch, batch.phase, self._single(turn), self._image(batch, batch.phase))
 
     def _image(self, batch: Batch, phase: Phase) -> Tensor:
         """(B, 1, D, H, W), or (B, 3, H, W) of RSTN's stacks, in [-1, 1]."""
