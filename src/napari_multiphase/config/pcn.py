@@ -250,6 +250,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "workstation": {
         "batch": 2,
+        "accumulate": 2,
         "patch_vox": [96, 128, 128],
         "method_config": {
             "shared_steps": 20_000,
