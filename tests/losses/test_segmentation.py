@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss
+from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntropyLoss
 
 LOSS = DiceCrossEntropyLoss()
 
@@ -59,3 +59,48 @@ def test_gradient_matches_finite_differences():
     target = torch.randint(0, 3, (1, 2, 2, 3))
     target[0, 0, 0, 0] = 255
     assert torch.autograd.gradcheck(lambda x: sum(LOSS(x, target).values()), logits)
+
+
+# --- soft Dice of items --------------------------------------------------------------------------------------------
+
+ITEMS = BinaryDiceLoss()
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "loss"),
+    [
+        ([1.0, 0.0, 1.0, 0.0], [1, 0, 1, 0], 0.0),
+        ([0.0] * 4, [0] * 4, 0.0),
+        ([0.5] * 4, [1, 0, 1, 0], 0.5),
+        ([0.0] * 4, [1, 0, 0, 0], 1.0),
+    ],
+)
+def test_soft_dice_of_one_item(p, y, loss):
+    p, y = torch.tensor(p, dtype=torch.float64), torch.tensor(y)
+    assert ITEMS(p.view(1, 1, 2, 2), y.view(1, 1, 2, 2)).item() == pytest.approx(loss, abs=1e-5)
+
+
+def test_items_count_alike_however_large_and_channels_count_together():
+    p = torch.tensor([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).view(2, 2, 1, 2)
+    y = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]).view(2, 2, 1, 2)
+    expected = 1 - (2 * 3 / 7 + 2 * 1 / 3) / 2
+    assert ITEMS(p, y).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_gradient_of_soft_dice_is_the_closed_form_and_finite_differences_agree():
+    torch.manual_seed(0)
+    p = torch.rand(1, 3, 2, 4, dtype=torch.float64, requires_grad=True)
+    y = (torch.rand(1, 3, 2, 4) > 0.5).double()
+    (grad,) = torch.autograd.grad(ITEMS(p, y), p)
+    total, overlap = (p + y).sum(), (p * y).sum()
+    assert torch.allclose(grad, -(2 * y * total - 2 * overlap) / total**2, atol=1e-6)
+    known = torch.rand(1, 3, 2, 4) > 0.3
+    assert torch.autograd.gradcheck(lambda q: ITEMS(q, y, known), p)
+
+
+def test_what_is_not_known_does_not_count():
+    torch.manual_seed(0)
+    p, y = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4) > 0.5
+    known = torch.ones(2, 3, 4, 4, dtype=torch.bool)
+    known[..., 2:] = False
+    assert ITEMS(p, y, known).item() == pytest.approx(ITEMS(p[..., :2], y[..., :2]).item(), abs=1e-9)

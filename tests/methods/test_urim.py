@@ -15,7 +15,8 @@ from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Batch
 from napari_multiphase.methods.urim.network import TumourNet
 from napari_multiphase.methods.urim.objective import UrimNets, UrimObjective, UrimSegmentor, channels_of
-from napari_multiphase.methods.urim.region import LiverNet, Residual, aligned, masked, stacks, unstack
+from napari_multiphase.methods.urim.region import LiverNet, Residual, aligned, masked
+from napari_multiphase.nets.stacks import stacks, unstack
 from napari_multiphase.volume import Phase
 
 URIM = method("urim")

@@ -115,7 +115,7 @@ def test_what_no_stage_can_learn_from_is_said_by_the_plan(dataset):
 
 
 def test_operations_and_memory_are_counted(monkeypatch):
-    run = preset("pcn", "smoke")
+    run = preset("pcn", "smoke-segmentors")
     cpu = torch.device("cpu")
     one = cost_of(run, cpu)
     two = cost_of(run.model_copy(update={"batch": 2}), cpu)

@@ -4,12 +4,21 @@ A field's docstring gives its unit and origin: a section of the paper, or "ours"
 method holds its settings and its presets; ``methods.METHODS`` binds the same names to networks.
 """
 
-from napari_multiphase.config.base import AugmentConfig, Device, OptimiserConfig, Settings, Traits, TranslatorTraits
+from napari_multiphase.config.base import (
+    AugmentConfig,
+    Device,
+    OptimiserConfig,
+    Rounds,
+    Settings,
+    Traits,
+    TranslatorTraits,
+)
 from napari_multiphase.config.csgan import CsganConfig
 from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import (
     DeepLabConfig,
+    Fcn8sConfig,
     PatchGanConfig,
     ResidualUNet3DConfig,
     ResnetGeneratorConfig,
@@ -39,6 +48,7 @@ __all__ = [
     "DatasetConfig",
     "DeepLabConfig",
     "Device",
+    "Fcn8sConfig",
     "HpnConfig",
     "OptimiserConfig",
     "PannConfig",
@@ -48,6 +58,7 @@ __all__ = [
     "PhantomConfig",
     "ResidualUNet3DConfig",
     "ResnetGeneratorConfig",
+    "Rounds",
     "RunConfig",
     "SegmentOptions",
     "Settings",

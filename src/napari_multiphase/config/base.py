@@ -17,6 +17,22 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """How a coarse result is refined (RSTN; 1.4 of the specification).
+
+    Attributes
+    ----------
+    most : rounds after the coarse one.
+    stop_dice : of two masks in a row; from there on nothing changes much.
+    least_part : connected parts of the mask below this share of the largest one are dropped.
+    """
+
+    most: int = 10
+    stop_dice: float = 0.95
+    least_part: float = 0.5
+
+
+@dataclass(frozen=True)
 class Traits:
     """What the engine must know of a method before any weight is loaded.
 
@@ -31,6 +47,9 @@ class Traits:
     region : the method first finds the region it works in (URIM's liver), with a network of its own; its mask is
         appended to the input as a last channel, and only tiles that meet it are run.
     standardise : inputs are standardised by the whole clipped scan's mean and standard deviation (HPN).
+    rounds : one structure, found from coarse to fine (RSTN): the networks run again and again, and see the last round's
+        probability and mask as two further channels.
+    synthetic : the second member sees an image of the other phase made from this one (PCN).
     """
 
     reads: Literal["each", "pair"] = "each"
@@ -39,6 +58,13 @@ class Traits:
     members: int = 1
     region: bool = False
     standardise: bool = False
+    rounds: Rounds | None = None
+    synthetic: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the networks' input, with what is appended to the images."""
+        return (2 if self.reads == "pair" else 1) + self.region + 2 * (self.rounds is not None)
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,8 @@ class OptimiserConfig(Settings):
     """Factor of each drop of "steps"."""
     clip_norm: float = Field(default=0.0, ge=0)
     """Largest norm of the gradient; 0 leaves it."""
+    bias_factor: float = Field(default=1.0, gt=0)
+    """Rate of biases over that of weights; other than 1, they are not decayed either (2 in Caffe's networks)."""
 
 
 class AugmentConfig(Settings):

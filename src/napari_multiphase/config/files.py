@@ -84,10 +84,18 @@ def _in_full(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         inside = values.get(group)
         if isinstance(inside, dict) and isinstance(inside.get(key), str):
             values[group] = {**inside, key: _full(inside[key], folder)}
-    start = values.get("start_from")
-    if isinstance(start, str) and Path(start).name != start and Path(_full(start, folder)).is_dir():
-        values["start_from"] = _full(start, folder)
+    inside = values.get("method_config")
+    if isinstance(inside, dict) and "translators_from" in inside:
+        values["method_config"] = {**inside, "translators_from": _model(inside["translators_from"], folder)}
+    if "start_from" in values:
+        values["start_from"] = _model(values["start_from"], folder)
     return values
+
+
+def _model(start: Any, folder: Path) -> Any:
+    """A model's folder in full; its name stays a name."""
+    named = not isinstance(start, str) or Path(start).name == start
+    return start if named or not Path(_full(start, folder)).is_dir() else _full(start, folder)
 
 
 def _full(text: str, folder: Path) -> str:

@@ -40,6 +40,15 @@ class ResidualUNet3DConfig(Settings):
         return 2 ** (len(self.widths) - 1)
 
 
+class Fcn8sConfig(Settings):
+    """FCN-8s on VGG-16, see ``nets.fcn8s``."""
+
+    width_mult: float = Field(default=1.0, gt=0, le=1)
+    """Share of VGG-16's channels in every layer. Simonyan and Zisserman 2015: 1 (less is for tests)."""
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    """After each of the two layers that were fully connected. Long et al. 2015."""
+
+
 class DeepLabConfig(Settings):
     """DeepLabv3+, see ``nets.deeplab``."""
 

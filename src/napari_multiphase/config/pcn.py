@@ -2,57 +2,326 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_multiphase.config.base import AugmentConfig, OptimiserConfig, Settings, Traits
-from napari_multiphase.config.nets import UNet3DConfig
+from napari_multiphase.config.base import (
+    NO_AUGMENT,
+    AugmentConfig,
+    OptimiserConfig,
+    Rounds,
+    Settings,
+    Traits,
+    TranslatorTraits,
+)
+from napari_multiphase.config.nets import (
+    Fcn8sConfig,
+    PatchGanConfig,
+    ResnetGeneratorConfig,
+    UNet3DConfig,
+    UNetGenerator3DConfig,
+)
+from napari_multiphase.volume import Phase
+
+SLICES = 3
+"""Neighbouring slices that RSTN and its translators read and write (its predecessor; 1.1 of the specification)."""
+CAFFE_SGD: dict[str, Any] = {"kind": "sgd", "lr": 1e-5, "momentum": 0.99, "weight_decay": 5e-4, "bias_factor": 2.0}
+
+
+class RstnConfig(Settings):
+    """RSTN, the paper's segmentor of one target: coarse network, saliency transformation, fine network (Sec. 3)."""
+
+    net: Fcn8sConfig = Fcn8sConfig()
+    """Coarse and fine network, each with its own weights. RSTN."""
+    saliency_bias: float = 1.0
+    """Of the saliency's last layer, whose weights start at 0: with 1 the image goes through unchanged. RSTN's original
+    (its port: 1, 1.5, 2)."""
+    margin_vox: int = Field(default=20, ge=0)
+    """Around the target's bounding box, which the fine network sees. RSTN."""
+    random_margin_vox: tuple[int, int] = (0, 40)
+    """In training a share of the boxes has a margin on each side drawn from these. RSTN."""
+    random_share: float = Field(default=0.5, ge=0, le=1)
+    """That share. RSTN."""
+    separate_steps: int = Field(default=80_000, ge=0)
+    """Steps in which the label gives the box (Sec. 4.1, "separate")."""
+    raw_share: float = Field(default=0.25, ge=0, le=1)
+    """Share of them in which the fine network sees the raw image (mode S), and not yet the weighted one (I). RSTN."""
+    joined_steps: int = Field(default=10_000, ge=0)
+    """Steps in which the coarse result gives the box (mode J; Sec. 4.1, "joint", which is not PCN's joint stage)."""
+    optimiser: OptimiserConfig = OptimiserConfig(**CAFFE_SGD, schedule="constant")
+    """Of both (Sec. 4.1: 1e-5); momentum, decay and the biases' rate are RSTN's. Whether the rate's decay covers them
+    is not said; ours: no."""
+    fast_factor: float = Field(default=10.0, gt=0)
+    """Rate of the fine network and the saliency over the coarse network's. RSTN."""
+    most_rounds: int = Field(default=10, ge=1)
+    """Rounds of testing after the coarse one. RSTN."""
+    stop_dice: float = Field(default=0.95, gt=0, le=1)
+    """Testing stops where two masks in a row have this Dice. RSTN, recalled."""
+    least_part: float = Field(default=0.5, ge=0, le=1)
+    """Connected parts of a mask below this share of the largest are dropped in every round. RSTN."""
+
+
+class TranslationConfig(Settings):
+    """The translators G_AV and G_VA, what judges them, and Eq. 4's weights."""
+
+    resnet: ResnetGeneratorConfig = ResnetGeneratorConfig()
+    """Translators of form "rstn", stack by stack (Sec. 3)."""
+    unet: UNetGenerator3DConfig = UNetGenerator3DConfig()
+    """Translators of form "unet3d". Ours."""
+    judge_width: int = Field(default=64, ge=1)
+    """Channels of the discriminators' first convolution. CycleGAN."""
+    judge_halvings: Literal[1, 2, 3] = 3
+    """Each judgement sees 16, 34 or 70 voxels a side. CycleGAN: 70."""
+    pool: int = Field(default=50, ge=1)
+    """Images of each phase's history. CycleGAN."""
+    steps: int = Field(default=200_000, ge=0)
+    """Steps in which the translators train alone. CycleGAN: 200 epochs; of 1000 steps, ours."""
+    optimiser: OptimiserConfig = OptimiserConfig(kind="adam", lr=2e-4, betas=(0.5, 0.999), schedule="flat-linear")
+    """Of translators and of discriminators in these steps. CycleGAN."""
+    joint_steps: int = Field(default=30_000, ge=0)
+    """Steps of PCN's joint stage (Sec. 4.1, section 2)."""
+    joint_optimiser: OptimiserConfig = OptimiserConfig(kind="adam", lr=2e-5, betas=(0.5, 0.999), schedule="constant")
+    """Of translators and of discriminators in the joint stage. Ours."""
+    joint_segmentors: OptimiserConfig = OptimiserConfig(
+        **CAFFE_SGD, schedule="steps", drop_every=10_000, drop_factor=0.8
+    )
+    """Of the segmentors in the joint stage: 1e-5, times 0.8 every 10,000 steps (Sec. 4.1)."""
+    joint_lambda: float = Field(default=0.5, ge=0, le=1)
+    """lambda of Eq. 4 in the joint stage: weight of real images, synthetic ones having the rest (Sec. 4.1: in (0, 1)).
+    Where one phase is labelled, of all stages. Ours: 0.5."""
+    section1_lambda: float = Field(default=1.0, ge=0, le=1)
+    """lambda before the joint stage (Sec. 4.1: 1); below 1 the segmentors see images of the frozen translators too."""
+    gen_seg_sign: Literal[-1, 0, 1] = 1
+    """Of the segmentation terms in what the translators minimise: 1 works together, -1 is Eq. 2's "max" as printed, 0
+    leaves them out. Ours: 1."""
+    cycle_weight: float = Field(default=10.0, ge=0)
+    """Of the mean L1 of the cycle. CycleGAN."""
+    identity_weight: float = Field(default=0.0, ge=0)
+    """Of the mean L1 between an image and its translation to its own phase. CycleGAN has 5 as an option. Ours: off."""
+    branch_weight: float = Field(default=0.5, ge=0, le=1)
+    """Segmenting: weight of f on the real image against the other phase's f on the synthetic one (Sec. 3; Fig. 3); with
+    1 there is no synthetic branch."""
 
 
 class PcnConfig(Settings):
-    """PCN's per-phase segmentors f_A and f_V with a multi-class 3-D segmentor (PAPER 000, Sec. 3: replaceable)."""
+    """PCN: a segmentor per phase, a translator each way, one objective (PAPER 000)."""
 
+    form: Literal["unet3d", "rstn"] = "unet3d"
+    """"rstn": the paper's, on stacks of three slices, one target. "unet3d": many structures, in 3-D (Sec. 3 leaves the
+    segmentor open). It chooses the networks and the segmentation loss, nothing else. Ours: "unet3d"."""
     segmentor: UNet3DConfig = UNet3DConfig()
-    """Network of each phase's segmentor; both have their own weights. Ours."""
+    """Each phase's network of form "unet3d"; both have their own weights. Ours."""
+    rstn: RstnConfig = RstnConfig()
+    """Each phase's network of form "rstn"."""
+    translation: TranslationConfig | None = None
+    """The translators; without them the segmentors stand alone (the paper's RSTN rows)."""
+    labelled: tuple[Phase, ...] = tuple(Phase)
+    """Phases whose labels are learnt from. With one of them, the other phase's segmentor learns from synthetic images
+    (Sec. 3, single-phase data)."""
+    mixed: bool = False
+    """One segmentor for both phases (Table 3's mixed-phase training)."""
+    shares: dict[Phase, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Share of the cases that give each phase, all where it is not named; of the arterial phase the first ones, of the
+    venous the last. Table 3 varies their number."""
+    imagenet_weights: str | None = None
+    """A safetensors file of VGG-16 with torchvision's names, for the networks of form "rstn"; read when training starts
+    afresh. RSTN starts from PASCAL."""
+    translators_from: str | None = None
+    """Name or folder of a model whose translators are the start. Without steps of their own they stay as they are
+    (Table 4's PCN-1)."""
+
     shared_steps: int = Field(default=3000, ge=0)
-    """Steps in which one segmentor sees both phases (the common start of f_A and f_V). Ours."""
+    """Form "unet3d": steps in which one segmentor sees all labelled phases (the common start of f_A and f_V). Ours."""
     phase_steps: int = Field(default=700, ge=0)
-    """Steps of each phase's own segmentor after that. Ours."""
+    """Form "unet3d": steps of each phase's own segmentor after that. Ours."""
     optimiser: OptimiserConfig = OptimiserConfig(kind="adamw", lr=3e-3, weight_decay=1e-4, clip_norm=12.0)
-    """Of the shared stage. Ours (the paper: SGD)."""
+    """Form "unet3d": of the shared stage. Ours (the paper: SGD)."""
     phase_lr_factor: float = Field(default=0.4, gt=0)
     """The phases' own stages start from this share of the rate. Ours."""
     augment: AugmentConfig = AugmentConfig()
-    """Ours."""
+    """Of all stages. Ours."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> PcnConfig:
+        if not self.labelled or len(set(self.labelled)) != len(self.labelled):
+            raise ValueError("labelled must name the arterial phase, the venous one, or both")
+        if self.mixed and self.translation is not None:
+            raise ValueError("mixed: one segmentor for both phases needs no translation; leave one of them out")
+        if len(self.labelled) == 1 and not self.mixed and self.translation is None:
+            raise ValueError("labelled: with one phase the other's segmentor needs translation (or set mixed)")
+        if self.translators_from and self.translation is None:
+            raise ValueError("translators_from needs translation")
+        if self.imagenet_weights and (self.form != "rstn" or self.rstn.net.width_mult != 1):
+            raise ValueError("imagenet_weights are for form rstn with width_mult 1")
+        if self.translation is not None and {self.translation.resnet.in_channels, self.resnet_out} != {SLICES}:
+            raise ValueError(f"translation.resnet: in_channels and out_channels are {SLICES}, the slices of a stack")
+        return self
+
+    @property
+    def resnet_out(self) -> int:
+        """Slices that the 2-D translators write."""
+        return SLICES if self.translation is None else self.translation.resnet.out_channels
+
+    @property
+    def discriminator(self) -> PatchGanConfig:
+        """Of each phase; only with translation."""
+        assert self.translation is not None
+        width, halvings = self.translation.judge_width, self.translation.judge_halvings
+        if self.form == "rstn":
+            return PatchGanConfig(axes=2, in_channels=SLICES, width=width, halvings=halvings)
+        return PatchGanConfig(axes=3, in_channels=1, width=width, halvings=halvings)
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """(z, y, x); each side of a tile is a multiple of it."""
+        if self.form == "rstn":
+            return (1, 1, 1) if self.translation is None else self.translation.resnet.divisor
+        own = (self.segmentor.divisor,) * 3
+        other = own if self.translation is None else self.translation.unet.divisor
+        return max(own, other)  # powers of two
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether segmenting has a synthetic branch."""
+        return self.translation is not None and self.translation.branch_weight < 1
 
     @property
     def traits(self) -> Traits:
         """What the engine must know."""
-        side = self.segmentor.divisor
-        return Traits(divisor=(side, side, side))
+        members = 2 if self.synthetic else 1
+        if self.form == "unet3d":
+            return Traits(divisor=self.divisor, members=members, synthetic=self.synthetic)
+        rounds = Rounds(self.rstn.most_rounds, self.rstn.stop_dice, self.rstn.least_part)
+        context = SLICES - 1  # a slice lies in the stacks around itself and its neighbours
+        return Traits(
+            divisor=self.divisor, context_vox=context, members=members, rounds=rounds, synthetic=self.synthetic
+        )
+
+    @property
+    def translator_traits(self) -> TranslatorTraits | None:
+        """What Translate must know."""
+        if self.translation is None:
+            return None
+        if self.form == "rstn":
+            return TranslatorTraits("slices", self.translation.resnet.divisor, (SLICES // 2, 0, 0))
+        return TranslatorTraits("volume", self.translation.unet.divisor, self.translation.unet.context_vox)
 
     @property
     def steps(self) -> int:
         """Steps of all stages."""
-        return self.shared_steps + 2 * self.phase_steps
+        apart = 2 * self.phase_steps if self.section1_apart else self.phase_steps
+        own = self.shared_steps + apart * (not self.mixed)
+        if self.form == "rstn":
+            own = self.rstn.separate_steps + self.rstn.joined_steps
+        return own + (0 if self.translation is None else self.translation.steps + self.translation.joint_steps)
+
+    @property
+    def section1_lambda(self) -> float:
+        """lambda before the joint stage."""
+        if self.translation is None:
+            return 1.0
+        return self.translation.section1_lambda if len(self.labelled) > 1 else self.translation.joint_lambda
+
+    @property
+    def section1_apart(self) -> bool:
+        """Whether each phase's 3-D segmentor has a stage of its own: real images alone need no common step."""
+        return self.section1_lambda == 1 and len(self.labelled) > 1
 
 
-SMOKE_DATA: dict[str, Any] = {"kind": "phantom", "cases": 4, "case_vox": [48, 56, 64]}
+SMOKE: dict[str, Any] = {
+    "labels": [0, 1, 2, 5, 18],
+    "spacing_mm": [8.0, 6.0, 6.0],
+    "patch_vox": [32, 48, 48],
+    "data": {"kind": "phantom", "cases": 4, "case_vox": [48, 56, 64]},
+    "validation": {"every": 20, "cases": 1},
+}
+ADAMW: dict[str, Any] = {"kind": "adamw", "lr": 3e-3, "weight_decay": 1e-4, "clip_norm": 12.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "labels": [0, 6],
+        "window_hu": [-125.0, 275.0],
+        "spacing_mm": [3.0, 0.75, 0.75],
+        "patch_vox": [8, 512, 512],
+        "data": {"kind": "phantom", "cases": 200, "case_vox": [96, 512, 512]},
+        "validation": {"folds": 4, "every": 10_000},
+        "method_config": {"form": "rstn", "translation": {}, "augment": NO_AUGMENT.model_dump(mode="json")},
+    },
     "workstation": {
         "batch": 2,
+        "accumulate": 2,
         "patch_vox": [96, 128, 128],
-        "method_config": {"shared_steps": 20000, "phase_steps": 5000},
+        "method_config": {
+            "shared_steps": 20_000,
+            "phase_steps": 5_000,
+            "translation": {
+                "unet": {"widths": [16, 32, 64, 128], "residual": True},
+                "judge_width": 32,
+                "judge_halvings": 2,
+                "pool": 20,
+                "steps": 20_000,
+                "joint_steps": 10_000,
+                "joint_segmentors": {**ADAMW, "lr": 3e-4, "schedule": "flat-linear"},
+            },
+        },
+    },
+    "workstation-segmentors": {
+        "batch": 2,
+        "patch_vox": [96, 128, 128],
+        "method_config": {"shared_steps": 20_000, "phase_steps": 5_000},
     },
     "smoke": {
-        "labels": [0, 1, 2, 5, 18],
-        "spacing_mm": [8.0, 6.0, 6.0],
-        "patch_vox": [32, 48, 48],
-        "data": SMOKE_DATA,
-        "validation": {"every": 20, "cases": 1},
+        **SMOKE,
+        "method_config": {
+            "segmentor": {"widths": [6, 12, 16]},
+            "shared_steps": 30,
+            "phase_steps": 10,
+            "translation": {
+                "unet": {"widths": [8, 16], "norm": "none"},
+                "judge_width": 4,
+                "judge_halvings": 1,
+                "pool": 4,
+                "steps": 20,
+                "optimiser": {"kind": "adam", "lr": 2e-3, "betas": [0.5, 0.999], "schedule": "flat-linear"},
+                "joint_steps": 10,
+                "joint_segmentors": {**ADAMW, "lr": 1e-3, "schedule": "flat-linear"},
+            },
+        },
+    },
+    "smoke-segmentors": {
+        **SMOKE,
         "method_config": {"segmentor": {"widths": [6, 12, 16]}, "shared_steps": 40, "phase_steps": 10},
     },
+    "smoke-rstn": {
+        **SMOKE,
+        "labels": [0, 1],
+        "patch_vox": [8, 48, 48],
+        "method_config": {
+            "form": "rstn",
+            "rstn": {
+                "net": {"width_mult": 0.0625, "dropout": 0.0},
+                "margin_vox": 4,
+                "random_margin_vox": [0, 8],
+                "separate_steps": 30,
+                "raw_share": 0.5,
+                "joined_steps": 10,
+                "optimiser": {"kind": "adamw", "lr": 3e-4, "schedule": "constant"},
+                "fast_factor": 1.0,
+                "most_rounds": 2,
+            },
+            "translation": {
+                "resnet": {"width": 4, "blocks": 1},
+                "judge_width": 4,
+                "judge_halvings": 1,
+                "pool": 4,
+                "steps": 10,
+                "joint_steps": 5,
+                "joint_segmentors": {"kind": "adamw", "lr": 1e-4, "schedule": "constant"},
+            },
+            "augment": NO_AUGMENT.model_dump(mode="json"),
+        },
+    },
 }
-"""RunConfig fields by preset. The paper's own form (RSTN segmentors, translators) comes with the generative half."""
+"""RunConfig fields by preset. The paper's patients are private: `paper` has 200 phantoms in their place, and the
+pancreas as its target; its spacing is ours."""

@@ -36,6 +36,27 @@ def remove_islands(labels: NDArray[Any], smallest_vox: int, connectivity: Connec
     return np.where(keep[parts], labels, labels.dtype.type(0))
 
 
+def large_components(mask: NDArray[Any], share: float, connectivity: Connectivity = 6) -> NDArray[np.bool_]:
+    """The connected parts of `mask` (D, H, W) that hold at least `share` of the voxels of the largest, as bool."""
+    out = np.zeros(mask.shape, bool)
+    box = bounding_box(mask)
+    if box is not None:
+        parts, count = components(np.asarray(mask[box]) != 0, connectivity)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        out[box] = (sizes >= max(1.0, share * sizes.max()))[parts]
+    return out
+
+
+def bounding_box(mask: NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """Where `mask` (D, H, W) is not 0; None where it is everywhere."""
+    occupied = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if not all(len(where) for where in occupied):
+        return None
+    z, y, x = (slice(int(where[0]), int(where[-1]) + 1) for where in occupied)
+    return z, y, x
+
+
 def fill_holes(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """`mask` (D, H, W) as bool with every cavity filled: background that does not reach the border by 6-neighbours."""
     padded = np.pad(np.asarray(mask) != 0, 1)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from napari_multiphase.events import Cancel, ignore
 from napari_multiphase.imaging.body import find_body
-from napari_multiphase.inference.cost import channels_of
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.plan import choose_settings
 from napari_multiphase.inference.runs import run_method
@@ -76,7 +75,7 @@ def _classes(segmentor: Segmentor, phase: Phase, settings: Settings) -> int:
     """How many channels the networks give: asked with the smallest tile there is."""
     traits = segmentor.traits
     d, h, w = fit_tile((1, 1, 1), settings.tile, traits.divisor)
-    x = torch.zeros(1, channels_of(traits), d + 2 * traits.context_vox, h, w, device=settings.device)
+    x = torch.zeros(1, traits.channels, d + 2 * traits.context_vox, h, w, device=settings.device)
     half = settings.precision != torch.float32
     with torch.autocast(settings.device.type, settings.precision, enabled=half):
         return int(segmentor.logits(phase, x, 0).shape[1])

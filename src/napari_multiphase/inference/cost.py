@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,10 +15,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from napari_multiphase.config import Traits, TranslatorTraits, method_config
+from napari_multiphase.config import TranslatorTraits, method_config
+from napari_multiphase.inference.engine import Network
 from napari_multiphase.inference.tiles import Shape, fit_tile
 from napari_multiphase.methods import method
-from napari_multiphase.methods.base import RegionSegmentor, Segmentor, Translator, zeros
+from napari_multiphase.methods.base import CoarseToFineSegmentor, RegionSegmentor, Translator, zeros
 from napari_multiphase.model import ModelCard
 from napari_multiphase.volume import Phase
 
@@ -29,16 +31,11 @@ class Cost:
     Attributes
     ----------
     live_floats : the most numbers of one member alive at once, input and output included.
-    flop : floating-point operations of all members' convolutions; members are alike.
+    flop : floating-point operations of all members' convolutions.
     """
 
     live_floats: float
     flop: float
-
-
-def channels_of(traits: Traits) -> int:
-    """Input channels of a method's networks."""
-    return (2 if traits.reads == "pair" else 1) + traits.region
 
 
 def network_cost(card: ModelCard) -> Cost:
@@ -46,8 +43,8 @@ def network_cost(card: ModelCard) -> Cost:
     return _costs(card.method, json.dumps(card.config, sort_keys=True), len(card.labels))[0]
 
 
-def region_cost(card: ModelCard) -> Cost:
-    """Of the network that finds the region to work in; nothing where there is none."""
+def first_cost(card: ModelCard) -> Cost:
+    """Of the first pass: the network that finds the region to work in, or coarse ones; nothing where there is none."""
     return _costs(card.method, json.dumps(card.config, sort_keys=True), len(card.labels))[1]
 
 
@@ -56,21 +53,39 @@ def _costs(name: str, config: str, classes: int) -> tuple[Cost, Cost]:
     chosen, settings = method(name), method_config(name, json.loads(config))
     with torch.device("meta"):
         nets = chosen.nets(settings, classes)
-    segmentor = chosen.segmentor(settings, zeros(nets).eval().requires_grad_(False))
-    traits = segmentor.traits
-    tile = fit_tile((2, 1, 1), (10**6, 10**6, 10**6), traits.divisor)
-    one = _measured(segmentor, tile, channels_of(traits), region=False)
-    whole = Cost(one.live_floats, one.flop * traits.members)
-    return whole, _measured(segmentor, tile, 1, region=True) if traits.region else Cost(0.0, 0.0)
+    traits = settings.traits
+    # Networks that work in rounds pad whole slices widely: they are laid out at such a size, without numbers.
+    asked = (2, 1, 1) if traits.rounds is None else _SLICES_PROBE
+    tile = fit_tile(asked, (10**6, 10**6, 10**6), traits.divisor)
+    nets = (nets if traits.rounds else zeros(nets)).eval().requires_grad_(False)
+    segmentor, device = chosen.segmentor(settings, nets), next(nets.parameters()).device
+    members = range(traits.members)
+    later = [partial(segmentor.logits, Phase.VENOUS, member=m) for m in members]
+    first: list[Network] = []
+    if traits.region:
+        first = [cast(RegionSegmentor, segmentor).region_logits]
+    elif traits.rounds:
+        first = [partial(cast(CoarseToFineSegmentor, segmentor).coarse_logits, Phase.VENOUS, member=m) for m in members]
+    slices = tile[0] + 2 * traits.context_vox, *tile[1:]
+    return (
+        _measured(later, torch.zeros(1, traits.channels, *slices, device=device), tile),
+        _measured(first, torch.zeros(1, 1, *slices, device=device), tile),
+    )
+
+
+_SLICES_PROBE = (8, 256, 256)
+"""Of the order of what Segment gives them."""
 
 
 @torch.no_grad()
-def _measured(segmentor: Segmentor, tile: Shape, channels: int, region: bool) -> Cost:
-    d, h, w = tile
-    x = torch.zeros(1, channels, d + 2 * segmentor.traits.context_vox, h, w)
-    with _Counter() as counter:
-        cast(RegionSegmentor, segmentor).region_logits(x) if region else segmentor.logits(Phase.VENOUS, x)
-    return Cost((counter.peak + x.numel()) / (d * h * w), counter.flop / (d * h * w))
+def _measured(networks: Sequence[Network], x: Tensor, tile: Shape) -> Cost:
+    """Of networks that see `x` one after another, per voxel of a tile without context."""
+    peak, flop, voxels = 0, 0, tile[0] * tile[1] * tile[2]
+    for network in networks:
+        with _Counter() as counter:
+            network(x)
+        peak, flop = max(peak, counter.peak + x.numel()), flop + counter.flop
+    return Cost(peak / voxels, flop / voxels)
 
 
 @dataclass(frozen=True)

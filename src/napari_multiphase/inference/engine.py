@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_multiphase.events import Cancel, OnEvent
@@ -119,12 +120,54 @@ def predict(
 def _predict(
     networks: Networks, scan: Scan, settings: Settings, on_tiles: TileDone, cancel: Cancel, scratch: Path | None
 ) -> PhasePrediction:
-    tiles = settings.tiles_of(scan.network_grid, scan.body, SHELL_MM if scan.region is None else 0.0)
+    tiles = _tiles_of(scan, settings)
+    with open_results(scan.grid.shape, scratch, scan.name) as results:
+        emitter = Emitter(tiles, scan.grid, scan.body, scan.labels, results)
+        _run(networks, scan, settings, tiles, emitter.take, on_tiles, cancel)
+        first, second, p_first, p_second, confidence = results.complete()
+        return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second))
+
+
+def predict_probability(
+    networks: Networks, scan: Scan, settings: Settings, *, on_event: OnEvent, on_tiles: TileDone, cancel: Cancel
+) -> tuple[NDArray[np.float16], Settings]:
+    """Probability of channel 1 on the network's grid, (D, H, W), 0 where no tile was; else as `predict`."""
+
+    @torch.inference_mode()
+    def attempt(settings: Settings) -> NDArray[np.float16]:
+        tiles, rows = _tiles_of(scan, settings), 0
+        out = np.zeros(tiles.shape, np.float16)
+        (y0, y1), (x0, x1) = tiles.box
+
+        def take(means: Tensor) -> None:
+            nonlocal rows
+            out[rows : rows + means.shape[1], y0:y1, x0:x1] = means[1].cpu().numpy()
+            rows += means.shape[1]
+
+        _run(networks, scan, settings, tiles, take, on_tiles, cancel)
+        return out
+
+    return stepping_down(attempt, settings, scan.name, on_event)
+
+
+def _tiles_of(scan: Scan, settings: Settings) -> Tiles:
+    return settings.tiles_of(scan.network_grid, scan.body, 0.0 if scan.appended else SHELL_MM)
+
+
+def _run(
+    networks: Networks,
+    scan: Scan,
+    settings: Settings,
+    tiles: Tiles,
+    take: Callable[[Tensor], None],
+    on_tiles: TileDone,
+    cancel: Cancel,
+) -> None:
+    """Give `take` the combined mean probabilities (K, n, box) of all slices in ascending z."""
     weight = torch.from_numpy(gaussian_weight(tiles.tile, settings.flat)).to(settings.device)
     # Blending and writing mostly use one core: done by a helper thread, they fill the gaps the network leaves.
-    with open_results(scan.grid.shape, scratch, scan.name) as results, ThreadPoolExecutor(1) as helper:
+    with ThreadPoolExecutor(1) as helper:
         slabs = [RollingSlab(len(scan.labels), tiles, settings.device) for _ in networks.members]
-        emitter = Emitter(tiles, scan.grid, scan.body, scan.labels, results)
         done = 0
         pending: Future[None] = helper.submit(lambda: None)
         for row, (z0, places) in enumerate(tiles.rows):
@@ -140,10 +183,8 @@ def _predict(
                 on_tiles(done, tiles.count)
             following = tiles.rows[row + 1][0] if row + 1 < len(tiles.rows) else tiles.shape[0]
             pending.result()
-            pending = helper.submit(_emit, slabs, networks, emitter, following)
+            pending = helper.submit(_emit, slabs, networks, take, following)
         pending.result()
-        first, second, p_first, p_second, confidence = results.complete()
-        return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second))
 
 
 @torch.inference_mode()
@@ -153,10 +194,10 @@ def _blend(slab: RollingSlab, logits: Tensor, weight: Tensor, z0: int, batch: tu
 
 
 @torch.inference_mode()
-def _emit(slabs: list[RollingSlab], networks: Networks, emitter: Emitter, before: int) -> None:
+def _emit(slabs: list[RollingSlab], networks: Networks, take: Callable[[Tensor], None], before: int) -> None:
     means = [slab.finish_before(before) for slab in slabs]
     if means[0].shape[1]:
-        emitter.take(networks.combine(means))
+        take(networks.combine(means))
     for slab in slabs:
         slab.drop_before(before)
 

@@ -63,10 +63,13 @@ def synthetic_words(study: Study, read: Iterable[Phase]) -> Iterator[str]:
 def describe_inputs(study: Study, traits: Traits, grids: Mapping[Phase, Grid]) -> dict[str, Any]:
     """How the networks' inputs were made, for report.json."""
     made: dict[str, Any] = {"reads": traits.reads, "standardised": traits.standardise, "region_first": traits.region}
+    made["coarse_to_fine"] = traits.rounds is not None
     for phase, grid in grids.items():
         spacing = " x ".join(f"{s:.3g}" for s in grid.spacing_mm)
         own = grid == study.volumes[phase].grid
         made[phase.value] = "the scan itself" if own else f"the scan, resampled to {spacing} mm"
+        if traits.synthetic:
+            made.setdefault("synthetic", {})[phase.other.value] = f"made from the {phase} scan by the model"
     if traits.reads == "pair":
         made["arterial"] = "the scan, resampled onto the venous grid"
         made["aligned_by"] = transform_of(study).method

@@ -11,7 +11,7 @@ import torch
 from napari_multiphase.config import SegmentOptions, Traits, traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body, find_body
-from napari_multiphase.inference.cost import network_cost, region_cost
+from napari_multiphase.inference.cost import first_cost, network_cost
 from napari_multiphase.inference.device import (
     choose_device,
     choose_precision,
@@ -34,14 +34,15 @@ _EMIT_VOX_S = 2.5e6  # voxels per second carried to the scan's grid and fused, o
 _FLAT_SLICES = 8  # slices of a tile where they do not see each other: enough to keep a processor busy
 _WHOLE = 1 << 20  # more than any scan has: fitted to it
 _REGION_BYTES = 10  # per voxel of the network's grid while the region is found: five results, components, the mask
+_ROUNDS_BYTES = 18  # the same in a round: two probabilities, masks, where tiles are needed, components
 
 
 @dataclass(frozen=True)
 class PhasePlan:
     """One result: the grid the network sees, whether it differs from the scan's, and the tiles with body in them.
 
-    `region_tiles`: of those, how many the network sees that first finds the region to work in; then `tiles` are at most
-    that many.
+    `region_tiles`: of those, how many a first pass sees, which finds the region to work in or a coarse result; then
+    `tiles` are at most that many, of all rounds of a method that refines: these see the slices around what was found.
     """
 
     grid: Grid
@@ -157,8 +158,9 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     if settings != wanted:
         notes.append(less_words(settings.words()))
     seconds = _seconds(card, traits, study, tiles, settings)
+    first = traits.region or traits.rounds is not None
     per_phase = {
-        p: PhasePlan(grids[p], grids[p] != study.volumes[p].grid, t.count, t.possible, t.count if traits.region else 0)
+        p: PhasePlan(grids[p], grids[p] != study.volumes[p].grid, t.count, t.possible, t.count if first else 0)
         for p, t in tiles.items()
     }
     plan = Plan(
@@ -230,7 +232,7 @@ def _memory_mb(
     """(RAM, VRAM) at the peak of the run. The largest phase counts; phases run one after another."""
     k, half = len(card.labels), 4 if settings.precision == torch.float32 else 2
     tile_vox = settings.tile[0] * settings.tile[1] * settings.tile[2]
-    live_floats = max(network_cost(card).live_floats, region_cost(card).live_floats)
+    live_floats = max(network_cost(card).live_floats, first_cost(card).live_floats)
     network = settings.batch * tile_vox * (live_floats * half + k * half + 8)
     # Each member's probabilities are summed apart; what several members say together is one volume more.
     volumes = traits.members * (k + 1) + (k if traits.members > 1 else 0)
@@ -246,7 +248,8 @@ def _memory_mb(
     images = max((2 * seen[p] for p in resampled), default=0)
     if traits.reads == "pair":
         images += 2 * seen[Phase.VENOUS]
-    region = _REGION_BYTES * max(seen.values()) if traits.region else 0
+    kept = _REGION_BYTES * traits.region + _ROUNDS_BYTES * (traits.rounds is not None)
+    region = kept * max(seen.values())
     results = sum(7 * study.volumes[p].data.size for p in tiles)
     if traits.reads == "pair":
         results += 2 * study.volumes[Phase.ARTERIAL].data.size
@@ -265,7 +268,7 @@ def _seconds(card: ModelCard, traits: Traits, study: Study, tiles: Mapping[Phase
     voxels = sum(t.count * t.tile[0] * t.tile[1] * t.tile[2] for t in tiles.values())
     flop = network_cost(card).flop
     network_s = voxels / speed_vox_s(settings.device, settings.precision, card.name, flop)
-    region_s = network_s * region_cost(card).flop / max(flop, 1.0)
+    region_s = network_s * first_cost(card).flop / max(flop, 1.0)
     native = sum(study.volumes[p].data.size for p in (study.phases if traits.reads == "pair" else tiles))
     return network_s + region_s + native / _EMIT_VOX_S + 1.0
 
@@ -285,10 +288,18 @@ def _sentences(
     precision = str(settings.precision).removeprefix("torch.")
     pair = ("Reads both phases at once, the arterial scan on the venous grid.",) if traits.reads == "pair" else ()
     region = ("First finds the region it works in; then only tiles that meet it are run.",) if traits.region else ()
+    if traits.rounds is not None:
+        region = (f"Goes over what it found up to {traits.rounds.most} times; time and tiles are for one.",)
+    synthetic = (
+        ("Each scan is also segmented as a synthetic image of the other phase; both results are fused.",)
+        if traits.synthetic
+        else ()
+    )
     return (
         f"Runs on {device_words(settings.device)}, in {precision}.",
         f"{tiles} {settings.words()}, at {spacing} mm; {possible - tiles} of {possible} without body are left out.",
         memory_words(ram_mb, vram_mb, seconds),
         *pair,
         *region,
+        *synthetic,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.events import Cancel, OnEvent
-from napari_multiphase.imaging.components import fill_holes, largest_component
+from napari_multiphase.imaging.components import bounding_box, fill_holes, largest_component
 from napari_multiphase.inference.engine import Networks, Settings, TileDone, predict
 from napari_multiphase.inference.scan import Scan
 from napari_multiphase.methods.base import RegionSegmentor
@@ -26,9 +26,7 @@ def find_region(
     so nowhere.
     """
     grid = scan.network_grid
-    own = replace(
-        scan, name=REGION, images_hu=scan.images_hu[-1:], stats=scan.stats[-1:], grid=grid, labels=(0, 1), region=None
-    )
+    own = replace(scan, name=REGION, images_hu=scan.images_hu[-1:], stats=scan.stats[-1:], grid=grid, labels=(0, 1))
     networks = Networks((segmentor.region_logits,))
     found, settings = predict(
         networks, own, settings, on_event=on_event, on_tiles=on_tiles, cancel=cancel, scratch=None
@@ -38,9 +36,7 @@ def find_region(
 
 def tidy(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """The largest connected part of a (D, H, W) mask, its holes filled; worked out within its bounding box."""
-    occupied = [np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    out = np.zeros(labels.shape, bool)
-    if all(len(where) for where in occupied):
-        box = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in occupied)
+    out, box = np.zeros(labels.shape, bool), bounding_box(labels)
+    if box is not None:
         out[box] = fill_holes(largest_component(labels[box], connectivity=6))
     return out

@@ -31,7 +31,8 @@ class Scan:
     labels : id of each output channel.
     stats : (mean, std) per image, by which its mapped values are standardised; empty to leave them as they are.
     context_vox : slices that a tile carries beyond either end.
-    region : (D, H, W) bool on `network_grid`, the last input channel; None where the method works in no region.
+    appended : each (D, H, W) on `network_grid`, the last input channels: the region's mask, or what the last round of a
+        method that works from coarse to fine found. Then every tile that meets the body is run.
     """
 
     name: str
@@ -43,17 +44,17 @@ class Scan:
     labels: tuple[int, ...]
     stats: tuple[tuple[float, float], ...] = ()
     context_vox: int = 0
-    region: NDArray[np.bool_] | None = None
+    appended: tuple[NDArray[Any], ...] = ()
 
     @property
     def channels(self) -> int:
-        """Images of a tile, the region's mask among them."""
-        return len(self.images_hu) + (self.region is not None)
+        """Images of a tile, appended ones among them."""
+        return len(self.images_hu) + len(self.appended)
 
     def within(self, region: NDArray[np.bool_]) -> Scan:
         """The same scan with `region` as an input; only tiles that meet it are run, outside it all is background."""
         body = Body(region, self.network_grid.spacing_mm, self.network_grid.origin_mm, bool(region.any()))
-        return replace(self, region=region, body=body)
+        return replace(self, appended=(region,), body=body)
 
     def cut(self, place: Shape, tile: Shape) -> NDArray[np.float32]:
         """(C, d + 2 context, h, w) of the tile at `place`; beyond the scan its outermost voxels are repeated."""
@@ -71,9 +72,8 @@ class Scan:
         return out
 
     def _values(self, channel: int, part: tuple[slice, ...]) -> NDArray[Any]:
-        if channel == len(self.images_hu):
-            assert self.region is not None
-            return self.region[part]
+        if channel >= len(self.images_hu):
+            return self.appended[channel - len(self.images_hu)][part]
         x = normalise(self.images_hu[channel][part], self.window_hu)
         if self.stats:
             mean, std = self.stats[channel]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.config import SegmentOptions
+from napari_multiphase.config import Rounds, SegmentOptions
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.imaging.fusion import carry, fuse
 from napari_multiphase.inference.carrying import carry_to_arterial
@@ -22,6 +22,7 @@ from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
 from napari_multiphase.inference.region import REGION
 from napari_multiphase.inference.report import make_report
 from napari_multiphase.inference.room import in_words
+from napari_multiphase.inference.rounds import COARSE
 from napari_multiphase.inference.runs import PassTiles, run_method
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Segmentor
@@ -89,7 +90,7 @@ def segment(
             phases.clear()
             _forget(scratch, written)
             raise
-    notes = (*_notes(study, model, phases), *prepared.notes, *warnings)
+    notes = (*_notes(study, model, phases, segmentor.traits.synthetic), *prepared.notes, *warnings)
     fused = (labels, confidence)
     report = make_report(study, model, options, prepared.plan, phases, fused, clock.seconds, memory.peak_mb(), notes)
     on_event(Event("progress", "segmented", fraction=1.0, remaining_s=0.0))
@@ -121,7 +122,7 @@ def _predict(
                 scan,
                 settings,
                 on_event=on_event,
-                on_tiles=_tell(progress, phase_plan),
+                on_tiles=_tell(progress, phase_plan, segmentor.traits.rounds),
                 cancel=cancel,
                 scratch=scratch,
             )
@@ -129,9 +130,11 @@ def _predict(
         yield phase, result
 
 
-def _tell(progress: Progress, planned: PhasePlan) -> PassTiles:
+def _tell(progress: Progress, planned: PhasePlan, rounds: Rounds | None) -> PassTiles:
+    later = planned.tiles / (1 if rounds is None else rounds.most)
+
     def tell(name: str, done: int, of: int) -> None:
-        progress.tile(planned.region_tiles if name == REGION else planned.tiles, name, done, of)
+        progress.tile(planned.region_tiles if name in (REGION, COARSE) else later, name, done, of)
 
     return tell
 
@@ -171,12 +174,16 @@ def fuse_phases(
     return grid, labels, confidence
 
 
-def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction]) -> Iterator[str]:
+def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction], synthetic: bool) -> Iterator[str]:
     """What the user should know about this result."""
     yield from synthetic_words(study, study.phases)
     if len(study.phases) == 1:
         only = study.phases[0]
         yield f"the {only.other} scan is missing: the fused result is the {only} one"
+        if synthetic:
+            yield f"the {only.other} segmentor saw a synthetic {only.other} image, made from the {only} scan"
+    elif synthetic:
+        yield "each scan was also segmented as a synthetic image of the other phase, and both results were fused"
     if len(phases) == 2:
         one_map = any(phase.two_best is None for phase in phases.values())
         words = aligned_words(study)

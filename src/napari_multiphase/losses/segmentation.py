@@ -28,15 +28,38 @@ def _mean_nll(log_p: Tensor, channel: Tensor, known: Tensor) -> Tensor:
     return global_sum(nll.sum()) / global_sum(known.sum().to(nll)).clamp(min=1)
 
 
+EPS = 1e-6
+"""Of soft Dice: two empty masks have 1."""
+
+
+def soft_dice(overlap: Tensor, total: Tensor) -> Tensor:
+    """(2 sum py + e) / (sum p + sum y + e) of overlaps sum py and totals sum p + sum y, e = 1e-6 (RSTN)."""
+    return (2 * overlap + EPS) / (total + EPS)
+
+
+class BinaryDiceLoss(nn.Module):
+    """One minus the soft Dice of each item over all its channels, the mean over the whole batch's items (RSTN)."""
+
+    def forward(self, p: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
+        """Probabilities p (B, C, ...), y of the same shape in [0, 1] -> a number; float32, or wider where p is.
+
+        `known` (bool, same shape): voxels that count; all without it.
+        """
+        p = p.float() if p.dtype.itemsize < 4 else p
+        y = y.to(p)
+        if known is not None:
+            p, y = p * known, y * known
+        loss = 1 - soft_dice((p * y).flatten(1).sum(1), (p + y).flatten(1).sum(1))
+        return global_sum(loss.sum()) / global_sum(loss.new_tensor(float(len(loss))))
+
+
 class DiceCrossEntropyLoss(nn.Module):
     """Voxel-mean cross-entropy plus one minus the mean soft Dice over the foreground classes present in the target.
 
-    Soft Dice is (2 sum py + e) / (sum p + sum y + e), e = 1e-6 (PCN's predecessor RSTN), over the whole batch at once.
+    Soft Dice is `soft_dice` over the whole batch at once.
     Voxels with target 254 or 255 (unknown, ignore) count in neither term. Computed in float32 also under mixed
     precision; sums and counts span all processes.
     """
-
-    eps = 1e-6
 
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Named terms: ``{"cross_entropy": ..., "dice": ...}``, to be summed by the caller."""
@@ -52,6 +75,6 @@ class DiceCrossEntropyLoss(nn.Module):
         overlap = p.new_zeros(p.shape[1]).index_add(0, channel.flatten(), p_true.flatten())
         count = torch.bincount(channel[known], minlength=p.shape[1]).to(p)
         overlap, count, volume = global_sum(torch.stack([overlap, count, p.sum((0, 2, 3, 4))]))
-        dice = (2 * overlap + self.eps) / (volume + count + self.eps)
+        dice = soft_dice(overlap, volume + count)
         chosen = dice[1:][count[1:] > 0]
         return chosen.mean() if chosen.numel() else dice.sum() * 0 + 1

@@ -49,6 +49,7 @@ class Draw:
     shares : not for "pair": of these phases, only this share of the cases (at least one) is learned from: of the
         arterial phase the first ones, of the venous the last, so that small shares are different patients.
     also : a further draw, of items of their own: ``Batch.also``.
+    unlabelled : of `phases`, those whose labels nobody reads: their cases need none.
     """
 
     pairing: Literal["single", "pair", "unpaired"] = "single"
@@ -61,16 +62,19 @@ class Draw:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     shares: Mapping[Phase, float] = field(default_factory=dict)
     also: Draw | None = None
+    unlabelled: tuple[Phase, ...] = ()
 
 
 @dataclass(frozen=True)
 class Turn:
     """One optimiser's move within a step: `modules` are prefixes of the objective's parameter names; all others are
-    frozen meanwhile (gradient still flows through them)."""
+    frozen meanwhile (gradient still flows through them). Parameters whose name starts with one of `factors` learn at so
+    many times the optimiser's rate."""
 
     name: str
     modules: tuple[str, ...]
     optimiser: OptimiserConfig
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class Batch:
     y : per phase (B, D, H, W) int64 channel indices; ``labels.UNKNOWN`` (254): none of the case's annotated structures,
         more is not known; ``labels.IGNORE`` (255): leave out. For "pair" both phases hold labels of the same place:
         y[VENOUS] are the venous scan's own, y[ARTERIAL] the arterial scan's, carried.
-    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in both of its cases); channel 0 only
-        where every structure is.
+    annotated : (B, K) bool, channels annotated in the item's case ("unpaired": in all of its cases but those of
+        unlabelled phases); channel 0 only where every structure is.
     seed : for the method's own draws in this step, alike in every process.
     first : index of item 0 in the step's whole batch (several processes share one).
     size : items of the step's whole batch.
@@ -210,6 +214,13 @@ class Translator(Protocol):
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
         """The instance normalisations of the generator of phase `to`, in any order; none for "slices", whose statistics
         are those of what they are given."""
+
+
+class CoarseToFineSegmentor(Segmentor, Protocol):
+    """A segmentor of one structure that looks again at what it found (``Traits.rounds``): K = 2."""
+
+    def coarse_logits(self, phase: Phase, x: Tensor, member: int = 0) -> Tensor:
+        """(B, 1, d + 2 context, h, w) -> (B, 2, d, h, w). `logits` then sees the last round's probability and mask."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def resnet(name: str, in_channels: int = 3, output_stride: int = 32, width: int 
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load a safetensors file of torchvision's names (ImageNet weights) into `encoder`; ``fc.*`` is left out.
+    """Load a safetensors file of torchvision's names (ImageNet weights) into `encoder`; what it does not have (a
+    classifier) is left out. A layer that is fully connected in the file may be a convolution of its whole input here.
 
     A UserError says which tensor is missing or of another shape.
     """
@@ -135,8 +136,11 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
             raise UserError(
                 f"{path} has no tensor '{name}': give the weights of this encoder, named as torchvision does"
             )
-        if stored[name].shape != own.shape:
-            shapes = f"{tuple(stored[name].shape)}, not {tuple(own.shape)}"
+        given = stored[name]
+        if given.ndim == 2 and own.ndim == 4 and given.shape == own.flatten(1).shape:
+            given = given.view_as(own)
+        if given.shape != own.shape:
+            shapes = f"{tuple(given.shape)}, not {tuple(own.shape)}"
             raise UserError(f"{path}: '{name}' is {shapes}: give the weights of this encoder")
-        state[name] = stored[name]
+        state[name] = given
     encoder.load_state_dict(state)

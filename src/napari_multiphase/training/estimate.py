@@ -95,9 +95,9 @@ def _forward(run: RunConfig, objective: Objective, stage: Stage, items: int) -> 
     """(bytes that a micro-batch keeps for the backward pass of the largest turn, operations of all forward passes)."""
     config = method_config(run.method, run.method_config)
     traits, patch = config.traits, stage.draw.patch_vox or run.patch_vox
-    channels = (2 if traits.reads == "pair" else 1) + traits.region
     depth = max(patch[0], 1 + 2 * traits.context_vox)
-    x = torch.empty(max(items, 2), channels, depth, *patch[1:], device="meta")  # batch statistics refuse one item
+    two = max(items, 2)  # batch statistics refuse one item
+    x = torch.empty(two, traits.channels, depth, *patch[1:], device="meta")
     segmentor = method(run.method).segmentor(config, objective.nets)
     fixed = {t.untyped_storage()._cdata for t in objective.state_dict().values()}
     most, operations = 0.0, 0.0

@@ -28,6 +28,8 @@ from napari_multiphase.training.optimise import (
     make_optimiser,
     only,
     optimiser_tensors,
+    parameter_groups,
+    set_rate,
     turn_parameters,
 )
 from napari_multiphase.training.processes import Processes
@@ -70,12 +72,11 @@ class Mover:
     def __init__(self, objective: Objective, turn: Turn, steps: int) -> None:
         self.turn, self._steps = turn, steps
         self.parameters = turn_parameters(objective, turn)
-        self.optimiser = make_optimiser(turn.optimiser, list(self.parameters.values()))
+        self.optimiser = make_optimiser(turn.optimiser, parameter_groups(turn, self.parameters))
 
     def rate(self, step: int) -> None:
         """Set the learning rate of `step`."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.turn.optimiser, step, self._steps)
+        set_rate(self.optimiser, learning_rate(self.turn.optimiser, step, self._steps))
 
 
 class Loop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,8 +50,27 @@ def turn_parameters(objective: Objective, turn: Turn) -> dict[str, nn.Parameter]
     return chosen
 
 
-def make_optimiser(config: OptimiserConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a turn; its rate is set before each step."""
+def parameter_groups(turn: Turn, parameters: dict[str, nn.Parameter]) -> list[Any]:
+    """The turn's parameters as its optimiser takes them: as they are, or each as a group with its own rate."""
+    groups = [_group(turn, name, p) for name, p in parameters.items()]
+    return groups if any(group["factor"] != 1.0 for group in groups) else list(parameters.values())
+
+
+def _group(turn: Turn, name: str, parameter: nn.Parameter) -> dict[str, Any]:
+    factor = next((f for prefix, f in turn.factors.items() if name.startswith(f"{prefix}.")), 1.0)
+    if turn.optimiser.bias_factor != 1.0 and name.endswith("bias"):
+        return {"params": [parameter], "factor": factor * turn.optimiser.bias_factor, "weight_decay": 0.0}
+    return {"params": [parameter], "factor": factor}
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step, times each group's own factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
+
+
+def make_optimiser(config: OptimiserConfig, parameters: list[Any]) -> torch.optim.Optimizer:
+    """The optimiser of a turn over parameters or `parameter_groups`; its rates are set before each step."""
     decay = config.weight_decay
     if config.kind == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=decay)

@@ -57,7 +57,7 @@ def draw_batch(
             pool = halves[item % MIXED_PERIOD == MIXED_PERIOD - 1]
             case = pool[int(rng.integers(len(pool)))]
             parts.append(_item(run, traits, draw, case, group, rng))
-        drawn.append(_joined(parts))
+        drawn.append(_joined(draw, parts))
     x = {phase: torch.stack([item.x[phase] for item in drawn])[:, None] for phase in phases}
     y = {phase: torch.stack([item.y[phase] for item in drawn]) for phase in phases}
     annotated = torch.stack([item.annotated for item in drawn])
@@ -74,7 +74,8 @@ def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingC
     for draw in draws:
         for group in (group for phases in _turns(draw) for group in _groups(draw, phases)):
             pool = [case for half in _pools(run, draw, cases, group) for case in half]
-            if not draw.knows_background and not any(case.complete for case in pool):
+            told = draw.knows_background or _free(draw, group)
+            if not told and not any(case.complete for case in pool):
                 most = max(pool, key=lambda case: int(case.annotated.sum()))
                 lacking = ", ".join(
                     name_of(label)
@@ -109,11 +110,12 @@ class _Item:
     annotated: Tensor
 
 
-def _joined(parts: Sequence[_Item]) -> _Item:
+def _joined(draw: Draw, parts: Sequence[_Item]) -> _Item:
     """Parts of one item, of different phases."""
     x = {phase: values for part in parts for phase, values in part.x.items()}
     y = {phase: channels for part in parts for phase, channels in part.y.items()}
-    return _Item(x, y, torch.stack([part.annotated for part in parts]).all(0))
+    known = [part.annotated for part in parts if not _free(draw, part.x)] or [part.annotated for part in parts]
+    return _Item(x, y, torch.stack(known).all(0))
 
 
 def _pools(
@@ -140,14 +142,20 @@ def _share(draw: Draw, cases: list[TrainingCase], phases: tuple[Phase, ...]) -> 
     return cases[-count:] if phases[0] == Phase.VENOUS else cases[:count]
 
 
+def _free(draw: Draw, phases: Iterable[Phase]) -> bool:
+    """Whether nobody reads the labels of `phases`."""
+    return set(phases) <= set(draw.unlabelled)
+
+
 def _usable(case: TrainingCase, draw: Draw, phases: tuple[Phase, ...]) -> bool:
     """Whether the case has the phases, and labels in them (a pair: in the venous one) unless it has none at all (then
-    it is unlabelled data)."""
+    it is unlabelled data) or nobody reads them."""
     arrays = _arrays(case, draw)
     if any(phase not in arrays for phase in phases):
         return False
     drawn = (Phase.VENOUS,) if draw.pairing == "pair" else phases
-    return not case.annotated.any() or any(len(points) for phase in drawn for points in arrays[phase].anchors)
+    unread = not case.annotated.any() or _free(draw, drawn)
+    return unread or any(len(points) for phase in drawn for points in arrays[phase].anchors)
 
 
 def _arrays(case: TrainingCase, draw: Draw) -> Mapping[Phase, PhaseArrays]:

@@ -48,7 +48,7 @@ from napari_multiphase.volume import Phase
 RUN_FILE = "run.yaml"
 DATA_FILE = "data.json"
 MODEL_FOLDER = "model"
-WEIGHT_FILES = {"imagenet_weights", "encoder_weights"}
+WEIGHT_FILES = {"imagenet_weights", "encoder_weights", "translators_from"}
 
 
 def train(

@@ -15,8 +15,9 @@ from napari_multiphase.labels import IGNORE, UNKNOWN
 from napari_multiphase.losses.segmentation import DiceCrossEntropyLoss, mean_cross_entropy
 from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Stage, Turn
 from napari_multiphase.methods.urim.network import TumourNet
-from napari_multiphase.methods.urim.region import LiverNet, aligned, masked, stacks, unstack
+from napari_multiphase.methods.urim.region import LiverNet, aligned, masked
 from napari_multiphase.nets.resnet import load_encoder
+from napari_multiphase.nets.stacks import stacks, unstack
 from napari_multiphase.volume import Phase
 
 CERTAIN = 30.0
