@@ -71,7 +71,7 @@ def scans_of(folders: Sequence[Path], phantoms: int) -> tuple[RunConfig, list[Tr
         new = data.model_copy(update={"cases": phantoms, "first_seed": 0, "partly": ()})
         first = first.model_copy(update={"data": new})
     traits = method_config(first.method, first.method_config).traits
-    cases = prepare_cases(first, traits, processes=2, on_event=print, cancel=Cancel())
+    cases = prepare_cases(first, traits, processes=2, on_event=lambda event: print(event.message), cancel=Cancel())
     if isinstance(data, PhantomConfig):
         return first, cases
     held = set.intersection(*(set(read_split(folder).validation) for folder in folders))
@@ -125,7 +125,7 @@ def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, A
         translator = loaded(folder)[1]
         if translator is None:
             raise UserError(f"{folder}: its model does not translate; name runs that have generators")
-        rows.append((folder.name, translator, True))
+        rows.append((str(folder), translator, True))
     for name, translator, other in rows:
         scores = scored(run, cases, segmentor, translator, other)
         print(words(name, scores), flush=True)
@@ -136,13 +136,13 @@ def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, A
 def gap(folders: Sequence[Path], phantoms: int) -> dict[str, Any]:
     """Dice of three runs' segmentors on real scans, and the share of the gap that the last closes."""
     run, cases = scans_of(folders, phantoms)
-    all_scores = {folder.name: scored(run, cases, loaded(folder)[0], Untranslated(), False) for folder in folders}
+    all_scores = {str(folder): scored(run, cases, loaded(folder)[0], Untranslated(), False) for folder in folders}
     for name, scores in all_scores.items():
         print(words(name, scores))
     reductions = {}
     for phase in Phase:
-        means = [float(np.nanmean(scores[phase])) for scores in all_scores.values()]
-        reduction = gap_reduction(*means)
+        real, offline, joint = (float(np.nanmean(all_scores[str(folder)][phase])) for folder in folders)
+        reduction = gap_reduction(real, offline, joint)
         reductions[phase.value] = reduction
         said = "generators trained apart leave no gap" if reduction is None else f"{reduction:.1%} of the gap closed"
         print(f"{phase}: {said}")

@@ -32,7 +32,7 @@ closed holds for the pair G_A T and T^-1 G_V (as printed, with T^-1 after G_V's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -216,7 +216,8 @@ class CsganObjective(Objective):
     def stages(self) -> Sequence[Stage]:
         """The segmentors alone, generators and discriminators alone, then what the regime says."""
         config = self.config
-        source, real = config.source_share.by_phase, config.real_share.by_phase
+        real, source = (self._draw(shares.by_phase) for shares in (config.real_share, config.source_share))
+        both = source if config.source_share == config.real_share else replace(source, also=real)
         segmentors = [Turn("segmentors", tuple(f"nets.{p.value}" for p in Phase), config.segmentor_optimiser)]
         generators = [
             Turn("generators", tuple(f"nets.to_{p.value}" for p in Phase), config.gan_optimiser),
@@ -224,26 +225,20 @@ class CsganObjective(Objective):
         ]
         turns = generators + segmentors if config.regime == "joint" else segmentors
         last = tuple(self._last(turn) for turn in turns)
-        first = Stage("segmentors", config.segmentor_steps, tuple(segmentors), self._draw(real))
+        first = Stage("segmentors", config.segmentor_steps, tuple(segmentors), real)
         if config.regime == "real":
-            return [first, Stage("real", config.joint_steps, last, self._draw(real))]
+            return [first, Stage("real", config.joint_steps, last, real)]
         return [
             first,
-            Stage("generators", config.generator_steps, tuple(generators), self._draw(source)),
-            Stage(config.regime, config.joint_steps, last, self._draw(source, real)),
+            Stage("generators", config.generator_steps, tuple(generators), source),
+            Stage(config.regime, config.joint_steps, last, both),
         ]
 
-    def _draw(self, shares: Mapping[Phase, float], also: Mapping[Phase, float] | None = None) -> Draw:
-        """Items of both phases from `shares` of the cases, and where they differ also items from the shares `also`."""
+    def _draw(self, shares: Mapping[Phase, float]) -> Draw:
+        """Items of both phases, from these shares of their cases."""
         config = self.config
-        return Draw(
-            "unpaired",
-            focus_share=config.focus_share,
-            patch_vox=self.crop_vox,
-            augment=config.augment,
-            shares=shares,
-            also=None if also in (None, shares) else self._draw(also or {}),
-        )
+        augment, crop = config.augment, self.crop_vox
+        return Draw("unpaired", focus_share=config.focus_share, patch_vox=crop, augment=augment, shares=shares)
 
     def _last(self, turn: Turn) -> Turn:
         schedule = {"schedule": self.config.joint_schedule}
