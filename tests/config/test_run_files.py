@@ -150,6 +150,14 @@ def test_paths_are_relative_to_the_file_they_stand_in_and_written_in_full(tmp_pa
     assert named.data.path == tmp_path / "x" and named.start_from == "pcn-phantom"
 
 
+def test_a_model_to_take_translators_from_is_a_name_or_a_folder_relative_to_the_file(tmp_path):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    for given, found in (("./models/mine", str(tmp_path / "models" / "mine")), ("pcn-2", "pcn-2")):
+        config = {"translation": {}, "translators_from": given}
+        run = read_run(write(tmp_path / "run.yaml", method="pcn", method_config=config))
+        assert run.method_config["translators_from"] == found
+
+
 def test_a_run_of_the_program_is_written_with_full_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()

@@ -14,6 +14,8 @@ from napari_multiphase.training.optimise import (
     make_optimiser,
     only,
     optimiser_tensors,
+    parameter_groups,
+    set_rate,
     turn_parameters,
 )
 
@@ -61,8 +63,28 @@ def test_a_turn_moves_what_it_names_and_gradient_flows_through_the_rest():
         turn_parameters(two, Turn("x", ("nets.x",), OptimiserConfig()))
 
 
+def test_parameters_learn_at_their_factor_of_the_rate_and_biases_at_theirs():
+    two = Two()
+    config = OptimiserConfig(kind="sgd", lr=0.1, momentum=0.0, weight_decay=0.5, bias_factor=2.0)
+    turn = Turn("t", ("nets",), config, {"nets.gg": 10.0})
+    named = turn_parameters(two, turn)
+    optimiser = make_optimiser(config, parameter_groups(turn, named))
+    set_rate(optimiser, 0.01)
+    before = {name: p.detach().clone() for name, p in named.items()}
+    for p in named.values():
+        p.grad = torch.ones_like(p)
+    optimiser.step()
+    for name, p in named.items():
+        rate = 0.01 * (10 if ".gg." in name else 1) * (2 if name.endswith("bias") else 1)
+        decay = 0.0 if name.endswith("bias") else 0.5
+        assert torch.allclose(p, before[name] - rate * (1 + decay * before[name]), atol=1e-7), name
+    alike = Turn("t", ("nets",), OptimiserConfig())
+    assert parameter_groups(alike, named) == list(named.values())
+
+
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_an_optimiser_comes_back_as_it_was(kind):
+def test_an_optimiser_comes_back_as_it_was(kind, grouped):
     torch.manual_seed(0)
     x, results = torch.randn(4, 3), []
     for interrupted in (False, True):
@@ -70,14 +92,16 @@ def test_an_optimiser_comes_back_as_it_was(kind):
         two = Two()
         names = [n for n, _ in two.named_parameters()]
         config = OptimiserConfig(kind=kind, lr=0.1, weight_decay=0.01)
-        optimiser = make_optimiser(config, list(two.parameters()))
+        turn = Turn("t", ("nets",), config, {"nets.g": 3.0} if grouped else {})
+        optimiser = make_optimiser(config, parameter_groups(turn, turn_parameters(two, turn)))
         for step in range(4):
             if interrupted and step == 2:
                 kept = {k: v.clone() for k, v in optimiser_tensors(optimiser, names, "o").items()}
-                optimiser = make_optimiser(config, list(two.parameters()))
+                optimiser = make_optimiser(config, parameter_groups(turn, turn_parameters(two, turn)))
                 load_optimiser(optimiser, names, "o", kept)
             optimiser.zero_grad()
             two(x).square().backward()
+            set_rate(optimiser, 0.1 / (step + 1))
             optimiser.step()
         results.append(torch.cat([p.detach().flatten() for p in two.parameters()]))
     assert torch.equal(*results)

@@ -179,6 +179,28 @@ def test_shares_are_the_first_arterial_and_the_last_venous_cases_one_at_least():
     assert set(single[Phase.ARTERIAL]) == {0, 1} and set(single[Phase.VENOUS]) == {3}
 
 
+def test_phases_whose_labels_nobody_reads_need_none():
+    bare = np.empty((0, 3), np.int32)
+    cases = apart(3)
+    for one in cases:  # annotated, but not in the arterial scan
+        arterial = replace(one.scans[Phase.ARTERIAL], anchors=(bare,) * len(one.scans[Phase.ARTERIAL].anchors))
+        one.scans[Phase.ARTERIAL] = arterial
+    with pytest.raises(UserError, match="the arterial scan with labels"):
+        check_draws(run(), [Draw("unpaired")], cases)
+    wanted = Draw("unpaired", unlabelled=(Phase.ARTERIAL,), augment=NO_AUGMENT)
+    check_draws(run(), [wanted], cases)
+    assert set(drawn_cases(wanted, cases)[Phase.ARTERIAL]) == {0, 1, 2}
+    part = [replace(one, annotated=np.array([False, True, False])) for one in cases]
+    with pytest.raises(UserError, match="lacks"):
+        check_draws(run(labels=(0, 1, 2)), [wanted], part)
+    check_draws(run(), [replace(wanted, unlabelled=tuple(Phase))], part)
+    nobody = [replace(one, annotated=np.zeros(3, bool)) for one in cases]
+    lone = [replace(one, scans={Phase.ARTERIAL: one.scans[Phase.ARTERIAL]}) for one in nobody]
+    labelled = [replace(one, scans={Phase.VENOUS: one.scans[Phase.VENOUS]}) for one in cases]
+    batch = draw_batch(run(), Traits(), wanted, [*lone, *labelled], 0, 0)
+    assert batch.annotated.all()  # what is read is
+
+
 def test_a_further_draw_has_items_of_its_own_however_the_batch_is_divided():
     few = Draw("unpaired", shares=dict.fromkeys(Phase, 0.25), augment=NO_AUGMENT)
     wanted, cases = replace(few, shares={}, also=few), [case(name=name) for name in "abcd"]
