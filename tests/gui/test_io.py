@@ -8,7 +8,9 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.io import SAMPLE_URI, get_reader, sample_paths, volume_of, write_labels
+from napari_multiphase.gui.io import SAMPLE_URI, get_reader, sample_paths, volume_of, write_image, write_labels
+from napari_multiphase.io.images import is_synthetic, read_image
+from napari_multiphase.io.nifti import SYNTHETIC
 from napari_multiphase.labels import STRUCTURES
 
 
@@ -36,6 +38,19 @@ def test_without_a_window_a_scan_is_read_here_and_now(scan):
     assert meta["units"] == "mm"
     assert meta["scale"] == pytest.approx((3.0, 1.5, 2.0))
     assert meta["contrast_limits"] == (-160.0, 240.0)
+
+
+def test_a_synthetic_image_says_so_on_screen_and_when_it_is_saved_again(scan, tmp_path):
+    path, data, affine = scan
+    image = nib.Nifti1Image(data, affine)
+    image.header["descrip"] = f"{SYNTHETIC}venous from arterial by a model".encode()
+    nib.save(image, tmp_path / "venous.nii.gz")
+    ((array, meta, _),) = get_reader(str(path))(str(tmp_path / "venous.nii.gz"))
+    assert meta["name"] == "venous (synthetic)"
+    write_image(str(tmp_path / "copy.nii.gz"), np.asarray(array), meta)
+    assert is_synthetic(read_image(tmp_path / "copy.nii.gz").source)
+    ((_, meta, _),) = get_reader(str(path))(str(path))
+    assert meta["name"] == "scan"
 
 
 def test_labels_drawn_on_a_scan_go_back_onto_its_own_grid(scan, tmp_path):

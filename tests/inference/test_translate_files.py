@@ -20,7 +20,7 @@ from napari_multiphase.inference.save import save_translation
 from napari_multiphase.inference.segment import segment
 from napari_multiphase.inference.translate import translate
 from napari_multiphase.io.dicom import series_uids, write_series
-from napari_multiphase.io.images import is_synthetic, read_image
+from napari_multiphase.io.images import is_synthetic, read_image, write_on_source
 from napari_multiphase.io.nifti import SYNTHETIC, write_nifti
 from napari_multiphase.methods import METHODS
 from napari_multiphase.model import Model
@@ -154,6 +154,14 @@ def test_a_name_alone_makes_an_image_synthetic_but_not_a_phantom_s_description(f
     said = {name: is_synthetic(read_image(tmp_path / name).source) for name in ("phantom.nii.gz", "other.nii.gz")}
     assert said == {"phantom.nii.gz": False, "other.nii.gz": True}
     assert is_synthetic(read_image(tmp_path / "Synthetic-1.nii.gz").source)
+
+
+def test_the_mark_stays_when_the_image_is_written_again(identity, files: Path, tmp_path: Path) -> None:
+    study = open_study([files])
+    (made, _) = save_translation(translate(study, identity, Phase.VENOUS, CPU), study, tmp_path)
+    volume = read_image(made)
+    write_on_source(tmp_path / "copy.nii.gz", volume.data, volume, kind="image")
+    assert is_synthetic(read_image(tmp_path / "copy.nii.gz").source)
 
 
 def test_saving_is_all_or_nothing(identity, pair: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def _viewer_with_window() -> Any:
 def _read_now(path: Path) -> list[LayerData]:
     """One file as layer data; folders and zips of DICOM need the window or the command line."""
     from napari_multiphase.imaging.windows import WINDOWS_HU
-    from napari_multiphase.io.images import read_image
+    from napari_multiphase.io.images import is_synthetic, read_image
 
     if path.is_dir() or path.suffix.lower() in (".zip", ".dcm"):
         from napari_multiphase.io.dicom import index, read_series
@@ -71,7 +71,10 @@ def _read_now(path: Path) -> list[LayerData]:
         meta = {"name": path.name, "colormap": labels_colormap(), **placement(volume.grid)}
         meta["metadata"] = {OURS: {"source": volume.source.to_dict(), "grid": volume.grid.to_dict()}}
         return [(volume.data, meta, "labels")]
-    return [_image_data(volume, path.name.split(".")[0], WINDOWS_HU["soft tissue"])]
+    name = path.name.split(".")[0]
+    if is_synthetic(volume.source) and "synthetic" not in name.lower():
+        name = f"{name} (synthetic)"
+    return [_image_data(volume, name, WINDOWS_HU["soft tissue"])]
 
 
 def _image_data(volume: Volume, name: str, window_hu: tuple[float, float] = (-160.0, 240.0)) -> LayerData:

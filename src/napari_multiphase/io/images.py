@@ -150,7 +150,7 @@ def write_on_source(path: Path, data: NDArray[Any], volume: Volume, *, kind: Kin
     Parameters
     ----------
     kind : "labels" (uint8 or uint16, nearest), "confidence" (uint8 with slope 1/255), "image" (HU, linear).
-    description : up to 79 characters, kept in the header.
+    description : up to 79 characters, kept in the header; without one an image keeps the mark of a synthetic source.
 
     Raises
     ------
@@ -165,6 +165,8 @@ def write_on_source(path: Path, data: NDArray[Any], volume: Volume, *, kind: Kin
         array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
     if volume.source.format == "nifti":
         codes = (int(volume.source.header.get("sform_code", 1)), int(volume.source.header.get("qform_code", 1)))
+    if kind == "image" and not description:
+        description = str(volume.source.header.get("synthetic", ""))
     with atomic_path(path) as part:
         slope = 1 / 255 if kind == "confidence" else 1.0
         write_nifti(part, array, affine, codes=codes, slope=slope, description=description)
