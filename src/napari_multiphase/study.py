@@ -159,7 +159,7 @@ class Translation:
     source : the phase it was made from, on whose grid it lies.
     image : (D, H, W) int16 HU of phase ``source.other``; may be memory-mapped.
     notes : what the user should know, in sentences.
-    report : plan, times, memory: JSON types, the body of report.json.
+    report : plan, times, memory: JSON types, the body of its report.
     """
 
     study_id: str

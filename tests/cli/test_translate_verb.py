@@ -22,14 +22,14 @@ def test_translate_writes_a_marked_image_on_the_source_s_grid(run, sample, trans
     out = tmp_path / "out"
     result = run("translate", sample, "--to", to, "--model", translator, "--out", out)
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in out.iterdir()) == ["report.json", f"synthetic_{to}.nii.gz"]
+    assert sorted(p.name for p in out.iterdir()) == [f"synthetic_{to}.json", f"synthetic_{to}.nii.gz"]
     source = "venous" if to == "arterial" else "arterial"
     made, real = nib.load(out / f"synthetic_{to}.nii.gz"), nib.load(sample / f"{source}.nii.gz")
     assert made.shape == real.shape
     np.testing.assert_allclose(made.affine, real.affine, atol=1e-4)
     assert f"Makes a synthetic {to} scan from the {source} one" in result.stdout
     assert f"note: the {to} image is synthetic" in result.stdout
-    assert f"synthetic_{to}.nii.gz report.json" in result.stdout
+    assert f"synthetic_{to}.nii.gz synthetic_{to}.json" in result.stdout
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -41,7 +41,7 @@ def test_one_scan_named_is_enough_and_json_is_pure(run, sample, translator, tmp_
     assert report["synthetic"] == "venous"
     assert report["plan"]["source"] == "arterial"
     assert report["options"]["device"] == "cpu"
-    assert report["files"] == ["synthetic_venous.nii.gz", "report.json"]
+    assert report["files"] == ["synthetic_venous.nii.gz", "synthetic_venous.json"]
 
 
 def test_dicom_gives_nifti(run, sample_dicom, translator, tmp_path):

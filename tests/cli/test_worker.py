@@ -82,7 +82,7 @@ def test_translate_and_save_across_processes(client, study, translator, tmp_path
     files = _result(
         client, "save_translation", {"translation": translation, "study": study, "out": tmp_path / "translated"}
     )
-    assert [file.name for file in files] == ["synthetic_venous.nii.gz", "report.json"]
+    assert [file.name for file in files] == ["synthetic_venous.nii.gz", "synthetic_venous.json"]
 
 
 def test_segment_is_cancelled_between_tiles(client, study, model):

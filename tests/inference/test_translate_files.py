@@ -66,7 +66,7 @@ def files(tmp_path: Path) -> Callable[[], Path]:
 def test_the_file_lies_on_the_source_s_grid_whatever_its_orientation(identity, files: Path, tmp_path, to) -> None:
     study = open_study([files])
     written = save_translation(translate(study, identity, to, CPU), study, tmp_path / "out")
-    assert [p.name for p in written] == [f"synthetic_{to}.nii.gz", "report.json"]
+    assert [p.name for p in written] == [f"synthetic_{to}.nii.gz", f"synthetic_{to}.json"]
     made, source = nib.load(written[0]), nib.load(files / f"{to.other}.nii.gz")
     assert made.get_data_dtype() == np.int16
     np.testing.assert_array_equal(made.affine, source.affine)
@@ -78,9 +78,9 @@ def test_name_header_and_report_say_that_it_is_synthetic(identity, files: Path, 
     save_translation(translate(study, identity, Phase.VENOUS, CPU), study, tmp_path)
     text = bytes(nib.load(tmp_path / "synthetic_venous.nii.gz").header["descrip"].item()).decode()
     assert text == "synthetic image: venous from arterial by toy translator"
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "synthetic_venous.json").read_text())
     assert report["synthetic"] == "venous"
-    assert report["files"] == ["synthetic_venous.nii.gz", "report.json"]
+    assert report["files"] == ["synthetic_venous.nii.gz", "synthetic_venous.json"]
     assert report["inputs"]["arterial"]["sha256"] == study.volumes[Phase.ARTERIAL].source.sha256
     assert report["inputs"]["arterial"]["synthetic"] is False
     assert report["model"] == {

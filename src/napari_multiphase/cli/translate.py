@@ -34,7 +34,7 @@ def translate(
         str | None, typer.Option(help="Name or folder of a model; the first that translates without.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
 ) -> None:
     """Make a synthetic image of one phase from the scan of the other, on its grid, and a report."""
     from napari_multiphase.config import TranslateOptions
@@ -53,7 +53,7 @@ def translate(
                 say(sentence)
         translation = tasks.translate(context, opened, phase, chosen, options)
         files = tasks.save_translation(context, translation, opened, out)
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((out / f"synthetic_{to}.json").read_text(encoding="utf-8"))
     if as_json:
         say_json(report)
     else:

@@ -1,4 +1,4 @@
-"""Write what a run made, on the grids of the source files: maps or an image, and report.json. All or nothing."""
+"""Write what a run made, on the grids of the source files: maps or an image, and a report. All or nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: 
 
 
 def save_translation(translation: Translation, study: Study, out: Path) -> list[Path]:
-    """Write ``synthetic_<phase>.nii.gz`` on exactly the grid of the scan it was made from, and ``report.json``.
+    """Write ``synthetic_<phase>.nii.gz`` on exactly the grid of the scan it was made from, and ``synthetic_<phase>.json``.
 
     The name, the header's description and the report say that it is synthetic; opened again, it is no scan. Everything
     is written beside `out` first and moved in when complete; other files in `out` stay.
@@ -106,21 +106,22 @@ def _write(prediction: Prediction, study: Study, part: Path, format: Format) -> 
 
             write_seg(part / f"{name}_labels.dcm", labels, volume, STRUCTURES)
             names.append(f"{name}_labels.dcm")
-    return [*names, _write_report(part, prediction, names)]
+    return [*names, _write_report(part / REPORT_FILE, prediction, names)]
 
 
 def _write_translation(translation: Translation, study: Study, part: Path) -> list[str]:
-    name = f"synthetic_{translation.to}.nii.gz"
+    name = f"synthetic_{translation.to}"
+    image = f"{name}.nii.gz"
     words = f"{SYNTHETIC}{translation.to} from {translation.source} by {translation.model_name}"
     volume = study.volumes[translation.source]
-    write_on_source(part / name, translation.image, volume, kind="image", description=words)
-    return [name, _write_report(part, translation, [name])]
+    write_on_source(part / image, translation.image, volume, kind="image", description=words)
+    return [image, _write_report(part / f"{name}.json", translation, [image])]
 
 
-def _write_report(part: Path, result: Prediction | Translation, names: list[str]) -> str:
-    report = {**result.report, "notes": list(result.notes), "files": [*names, REPORT_FILE]}
-    (part / REPORT_FILE).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return REPORT_FILE
+def _write_report(path: Path, result: Prediction | Translation, names: list[str]) -> str:
+    report = {**result.report, "notes": list(result.notes), "files": [*names, path.name]}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path.name
 
 
 def _fused_phase(prediction: Prediction) -> Phase:

@@ -109,6 +109,6 @@ def _report(
     peak_mb: float,
     notes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """The body of report.json."""
+    """The body of the report."""
     common = common_report(study, (to.other,), model, options, prepared.plan, seconds, peak_mb, notes)
     return {**common, "synthetic": to.value, "window_hu": list(model.card.window_hu), "statistics_passes": passes}
