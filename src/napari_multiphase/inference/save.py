@@ -47,7 +47,7 @@ def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: 
 
 
 def save_translation(translation: Translation, study: Study, out: Path) -> list[Path]:
-    """Write ``synthetic_<phase>.nii.gz`` on exactly the grid of the scan it was made from, and ``synthetic_<phase>.json``.
+    """Write ``synthetic_<phase>.nii.gz`` on exactly the grid of the scan it was made from, and its report, ``.json``.
 
     The name, the header's description and the report say that it is synthetic; opened again, it is no scan. Everything
     is written beside `out` first and moved in when complete; other files in `out` stay.
