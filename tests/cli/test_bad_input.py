@@ -423,6 +423,8 @@ def test_a_model_that_is_not_there(refused, sample, tmp_path):
     [
         (["--phase-weight", 2], "phase-weight"),
         (["--phase-weight", "nan"], "phase-weight"),
+        (["--branch-weight", 1.5], "from 0 (synthetic) to 1 (the scan)"),
+        (["--branch-weight", 0.5], "leave it out, or choose a model that translates"),
         (["--device", "mps"], "mps"),
         (["--format", "dicom-seg"], "DICOM SEG"),
         (["--venous", "x.nii.gz"], "STUDY"),

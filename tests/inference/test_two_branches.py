@@ -12,11 +12,12 @@ from inference_cases import WINDOW_HU
 from torch import nn
 
 from napari_multiphase.config import PcnConfig, SegmentOptions, TranslateOptions
+from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.inference.plan import make_plan
 from napari_multiphase.inference.segment import segment
 from napari_multiphase.inference.translate import translate
-from napari_multiphase.io.models import write_model
+from napari_multiphase.io.models import find_model, write_model
 from napari_multiphase.methods.pcn.network import PcnNets
 from napari_multiphase.methods.pcn.rstn import Rstn
 from napari_multiphase.model import Model
@@ -92,6 +93,24 @@ def test_without_the_synthetic_branch_the_result_is_another_one(form: str, pair:
     assert not any("synthetic" in note for note in alone.notes)
     p, q = (one.phases[Phase.VENOUS].two_best.p_first for one in (found, alone))
     assert not np.array_equal(p, q)
+
+
+@EACH
+def test_the_user_may_weigh_the_branches(form: str, pair: Study, tmp_path: Path) -> None:
+    model, real = model_of(tmp_path, form), model_of(tmp_path, form, branch_weight=1.0)
+    weighed = segment(pair, model, CPU.model_copy(update={"branch_weight": 1.0}))
+    alone = segment(pair, real, CPU)
+    for phase in Phase:
+        np.testing.assert_array_equal(weighed.phases[phase].labels, alone.phases[phase].labels)
+    assert "branch_weight" not in weighed.report["network_inputs"]
+    quarter = segment(pair, real, CPU.model_copy(update={"branch_weight": 0.25}))
+    assert quarter.report["network_inputs"]["branch_weight"] == quarter.report["options"]["branch_weight"] == 0.25
+
+
+def test_branches_that_are_not_there_cannot_be_weighed(pair: Study) -> None:
+    for plan_or_run in (make_plan, lambda model, study, options: segment(study, model, options)):
+        with pytest.raises(UserError, match=r"'pcn-phantom' makes no synthetic images to segment: leave it out"):
+            plan_or_run(find_model(), pair, CPU.model_copy(update={"branch_weight": 0.5}))
 
 
 @EACH

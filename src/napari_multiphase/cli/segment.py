@@ -49,6 +49,9 @@ def segment(
     phase_weight: Annotated[
         float | None, typer.Option(help="Weight of the arterial phase in the fused result; 0.5 without.")
     ] = None,
+    branch_weight: Annotated[
+        float | None, typer.Option(help="PCN: weight of the scan against its synthetic image; the model's without.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
     register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
@@ -56,13 +59,14 @@ def segment(
     """Segment a study, or two scans, and write labels, confidence and a report."""
     from napari_multiphase.config import traits_of
     from napari_multiphase.errors import UserError
+    from napari_multiphase.inference.branches import with_branches
     from napari_multiphase.io.models import find_model
     from napari_multiphase.jobs import tasks
 
     inputs = inputs_of(study, arterial, venous)
-    options = _options(str(device), phase_weight)
+    options = _options(str(device), phase_weight, branch_weight)
     check_folder(out)
-    chosen = find_model(model)
+    chosen = with_branches(find_model(model), options)
     if phase_weight is not None and traits_of(chosen.card.method, chosen.card.config).reads == "pair":
         raise UserError(
             f"--phase-weight mixes two results, and the model '{chosen.card.name}' reads both phases at once and gives "
@@ -105,15 +109,21 @@ def inputs_of(study: Path | None, arterial: Path | None, venous: Path | None) ->
     return paths
 
 
-def _options(device: str, phase_weight: float | None) -> Any:
+def _options(device: str, phase_weight: float | None, branch_weight: float | None) -> Any:
     from napari_multiphase.config import SegmentOptions
+
+    phase_weight = _share("--phase-weight", phase_weight, "venous", "arterial")
+    branch_weight = _share("--branch-weight", branch_weight, "synthetic", "the scan")
+    options = SegmentOptions(device=device, branch_weight=branch_weight)  # type: ignore[arg-type]
+    return options if phase_weight is None else options.model_copy(update={"phase_weight": phase_weight})
+
+
+def _share(name: str, value: float | None, none: str, all: str) -> float | None:
     from napari_multiphase.errors import UserError
 
-    if phase_weight is None:
-        return SegmentOptions(device=device)  # type: ignore[arg-type]
-    if not 0.0 <= phase_weight <= 1.0:
-        raise UserError(f"--phase-weight is {phase_weight:g}; give a value from 0 (venous) to 1 (arterial)")
-    return SegmentOptions(device=device, phase_weight=phase_weight)  # type: ignore[arg-type]
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise UserError(f"{name} is {value:g}; give a value from 0 ({none}) to 1 ({all})")
+    return value
 
 
 def _registered(context: Context, study: Study, wanted: bool) -> Study:

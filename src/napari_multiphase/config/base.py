@@ -49,7 +49,8 @@ class Traits:
     standardise : inputs are standardised by the whole clipped scan's mean and standard deviation (HPN).
     rounds : one structure, found from coarse to fine (RSTN): the networks run again and again, and see the last round's
         probability and mask as two further channels.
-    synthetic : the second member sees an image of the other phase made from this one (PCN).
+    branch_weight : of the first member, which sees the scan; the second sees an image of the other phase made from it
+        (PCN). 1 where there is no such branch.
     """
 
     reads: Literal["each", "pair"] = "each"
@@ -59,7 +60,12 @@ class Traits:
     region: bool = False
     standardise: bool = False
     rounds: Rounds | None = None
-    synthetic: bool = False
+    branch_weight: float = 1.0
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a synthetic image is looked at as well."""
+        return self.branch_weight < 1
 
     @property
     def channels(self) -> int:

@@ -14,6 +14,9 @@ class SegmentOptions(Settings):
     """Where the network runs; "auto" takes CUDA, then MPS, then the CPU. Ours."""
     phase_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """Weight of the arterial phase in the fused result; 0 is venous alone, 1 arterial alone. Ours."""
+    branch_weight: float | None = Field(default=None, ge=0.0, le=1.0)
+    """PCN with translators: weight of what is found in the scan against what is found in the synthetic image made from
+    it, instead of the model's; 1 leaves the synthetic one out. PAPER 000, Fig. 3."""
     tile_vox: tuple[int, int, int] | None = None
     """(D, H, W) of a tile in network voxels, instead of the model's. Ours."""
     overlap: float | None = Field(default=None, ge=0.0, lt=0.95)

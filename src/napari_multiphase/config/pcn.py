@@ -182,21 +182,25 @@ class PcnConfig(Settings):
         return max(own, other)  # powers of two
 
     @property
-    def synthetic(self) -> bool:
-        """Whether segmenting has a synthetic branch."""
-        return self.translation is not None and self.translation.branch_weight < 1
+    def branch_weight(self) -> float:
+        """Of the real branch; 1 without translation."""
+        return 1.0 if self.translation is None else self.translation.branch_weight
+
+    def with_branch_weight(self, weight: float) -> PcnConfig:
+        """The same networks, the real branch weighing `weight`; only with translation."""
+        assert self.translation is not None
+        return self.model_copy(update={"translation": self.translation.model_copy(update={"branch_weight": weight})})
 
     @property
     def traits(self) -> Traits:
         """What the engine must know."""
-        members = 2 if self.synthetic else 1
+        weight = self.branch_weight
+        members = 2 if weight < 1 else 1
         if self.form == "unet3d":
-            return Traits(divisor=self.divisor, members=members, synthetic=self.synthetic)
+            return Traits(divisor=self.divisor, members=members, branch_weight=weight)
         rounds = Rounds(self.rstn.most_rounds, self.rstn.stop_dice, self.rstn.least_part)
         context = SLICES - 1  # a slice lies in the stacks around itself and its neighbours
-        return Traits(
-            divisor=self.divisor, context_vox=context, members=members, rounds=rounds, synthetic=self.synthetic
-        )
+        return Traits(divisor=self.divisor, context_vox=context, members=members, rounds=rounds, branch_weight=weight)
 
     @property
     def translator_traits(self) -> TranslatorTraits | None:

@@ -69,6 +69,7 @@ def describe_inputs(study: Study, traits: Traits, grids: Mapping[Phase, Grid]) -
         own = grid == study.volumes[phase].grid
         made[phase.value] = "the scan itself" if own else f"the scan, resampled to {spacing} mm"
         if traits.synthetic:
+            made["branch_weight"] = traits.branch_weight
             made.setdefault("synthetic", {})[phase.other.value] = f"made from the {phase} scan by the model"
     if traits.reads == "pair":
         made["arterial"] = "the scan, resampled onto the venous grid"

@@ -11,6 +11,7 @@ import torch
 from napari_multiphase.config import SegmentOptions, Traits, traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body, find_body
+from napari_multiphase.inference.branches import with_branches
 from napari_multiphase.inference.cost import first_cost, network_cost
 from napari_multiphase.inference.device import (
     choose_device,
@@ -118,15 +119,15 @@ def make_plan(model: Model, study: Study, options: SegmentOptions) -> Plan:
 
     Raises
     ------
-    UserError : the model knows none of the study's phases or needs both and one is missing, the device is not there, or
-        memory cannot suffice.
+    UserError : the model knows none of the study's phases or needs both and one is missing, it has no branches to
+        weigh, the device is not there, or memory cannot suffice.
     """
     return prepare(model, study, options).plan
 
 
 def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     """`make_plan` with the settings and bodies that the run uses; raises as it does."""
-    card = model.card
+    card = with_branches(model, options).card
     traits = traits_of(card.method, card.config)
     phases, notes = _usable(card, traits, study)
     device = choose_device(options.device)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_multiphase.config import Rounds, SegmentOptions
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.imaging.fusion import carry, fuse
+from napari_multiphase.inference.branches import with_branches
 from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
@@ -58,6 +59,7 @@ def segment(
     options, cancel, clock, memory = options or SegmentOptions(), cancel or Cancel(), Clock(), PeakMemory()
     on_event(Event("started", "planning", fraction=0.0))
     with clock("plan"):
+        model = with_branches(model, options)
         prepared = prepare(model, study, options)
     for note in prepared.notes:
         on_event(Event("warning", note))

@@ -126,8 +126,7 @@ class PcnSegmentor:
         """Both branches' mean probabilities, the real one's weight being `branch_weight`."""
         if len(means) == 1:
             return means[0]
-        assert self.config.translation is not None
-        return torch.lerp(means[1], means[0], self.config.translation.branch_weight)
+        return torch.lerp(means[1], means[0], self.config.branch_weight)
 
     def _net(self, phase: Phase, member: int) -> nn.Module:
         return self.nets.of(phase.other if member else phase)
