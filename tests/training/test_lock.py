@@ -23,12 +23,12 @@ from pathlib import Path
 from napari_multiphase.events import ignore
 from napari_multiphase.training.lock import locked
 with locked(Path(sys.argv[1]), ignore):
-    if sys.argv[2:]:
-        child = os.fork()
-        if not child:
-            time.sleep(60)
-            os._exit(0)
-    print(child if sys.argv[2:] else "held", flush=True)
+    if sys.argv[2:] and not os.fork():
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+    if not sys.argv[2:]:
+        print("held", flush=True)
     time.sleep(60)
 """
 

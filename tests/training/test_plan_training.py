@@ -79,12 +79,12 @@ def test_bad_cases_are_shown_and_only_bad_ones_refuse(dataset, tmp_path):
 
 
 def test_memory_cuts_the_step_first_and_then_the_patch():
-    free = plan_training("phantoms", "pcn", memory_gb=60)
+    free = plan_training("phantoms", "pcn", "workstation-segmentors", memory_gb=60)
     assert (free.run.batch, free.run.accumulate) == (2, 1)
-    cut = plan_training("phantoms", "pcn", memory_gb=free.cost.memory_mb / 1024 * 0.7)
+    cut = plan_training("phantoms", "pcn", "workstation-segmentors", memory_gb=free.cost.memory_mb / 1024 * 0.7)
     assert cut.run.accumulate == 2 and cut.run.patch_vox == free.run.patch_vox
     assert "one" not in cut.reasons["accumulate"][0] and "1 at a time" in cut.reasons["accumulate"][0]
-    less = plan_training("phantoms", "pcn", memory_gb=free.cost.memory_mb / 1024 * 0.35)
+    less = plan_training("phantoms", "pcn", "workstation-segmentors", memory_gb=free.cost.memory_mb / 1024 * 0.35)
     assert (
         np.prod(less.run.patch_vox) < np.prod(free.run.patch_vox) and less.cost.memory_mb < free.cost.memory_mb * 0.35
     )
