@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 IMAGES = Path(__file__).parent / "images"
@@ -36,6 +37,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder instead of the default model")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+    settings = tempfile.TemporaryDirectory()  # pictures show a first start, not what this user chose last
+    os.environ["XDG_CONFIG_HOME"] = settings.name
     import napari
 
     from napari_multiphase.gui.demo import Demo
@@ -51,6 +54,7 @@ def main() -> None:
     demo.segment()
     every_look(demo, "segment", options.out)
     viewer.close()
+    settings.cleanup()
 
 
 if __name__ == "__main__":

@@ -515,7 +515,9 @@ def test_the_synthetic_branch_is_the_other_segmentor_on_the_translated_image(for
         expected = own.nets.of(A)(own.nets.translator(A)(x)).softmax(1)[0]
         assert torch.allclose(means[1], expected, atol=1e-9)
     assert torch.allclose(segmentor.combine(means), 0.8 * means[0] + 0.2 * means[1], atol=1e-12)
-    assert changed(form, branch_weight=1.0).traits.members == 1 and not changed(form, branch_weight=1.0).synthetic
+    assert (
+        changed(form, branch_weight=1.0).traits.members == 1 and not changed(form, branch_weight=1.0).traits.synthetic
+    )
 
 
 @FORMS
