@@ -8,7 +8,7 @@ import torch
 import yaml
 from dataset_files import good, make_run
 
-from napari_multiphase.config import PRESETS, preset
+from napari_multiphase.config import PRESETS, method_config, preset
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.training import plan as plan_module
@@ -76,6 +76,12 @@ def test_bad_cases_are_shown_and_only_bad_ones_refuse(dataset, tmp_path):
     dataset.write_text(yaml.safe_dump(listed))
     with pytest.raises(UserError, match="none of the cases can be read"):
         plan_training(dataset, "pcn", memory_gb=60)
+
+
+def test_a_patch_is_never_smaller_than_discriminators_judge(dataset):
+    """Scans of 16 x 18 x 20 voxels at 3 mm: at 8 x 6 x 6 mm a patch would have 8 slices, and 12 are judged."""
+    run = plan_training(dataset, "csgan", "smoke", memory_gb=4).run
+    assert min(run.patch_vox) >= method_config("csgan", run.method_config).discriminator.least == 12
 
 
 def test_memory_cuts_the_step_first_and_then_the_patch():

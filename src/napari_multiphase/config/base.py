@@ -51,6 +51,7 @@ class Traits:
         probability and mask as two further channels.
     branch_weight : of the first member, which sees the scan; the second sees an image of the other phase made from it
         (PCN). 1 where there is no such branch.
+    least_patch_vox : (z, y, x) of a training patch; discriminators judge no smaller ones.
     """
 
     reads: Literal["each", "pair"] = "each"
@@ -61,6 +62,7 @@ class Traits:
     standardise: bool = False
     rounds: Rounds | None = None
     branch_weight: float = 1.0
+    least_patch_vox: tuple[int, int, int] = (1, 1, 1)
 
     @property
     def synthetic(self) -> bool:

@@ -102,7 +102,8 @@ class CsganConfig(Settings):
     @property
     def traits(self) -> Traits:
         """What the engine must know."""
-        return Traits(divisor=(self.divisor,) * 3)
+        least = 1 if self.regime == "real" or self.crop_vox else self.discriminator.least
+        return Traits(divisor=(self.divisor,) * 3, least_patch_vox=(least,) * 3)
 
     @property
     def translator_traits(self) -> TranslatorTraits | None:

@@ -196,11 +196,21 @@ class PcnConfig(Settings):
         """What the engine must know."""
         weight = self.branch_weight
         members = 2 if weight < 1 else 1
+        least = 1 if self.translation is None else self.discriminator.least
         if self.form == "unet3d":
-            return Traits(divisor=self.divisor, members=members, branch_weight=weight)
+            return Traits(
+                divisor=self.divisor, members=members, branch_weight=weight, least_patch_vox=(least, least, least)
+            )
         rounds = Rounds(self.rstn.most_rounds, self.rstn.stop_dice, self.rstn.least_part)
         context = SLICES - 1  # a slice lies in the stacks around itself and its neighbours
-        return Traits(divisor=self.divisor, context_vox=context, members=members, rounds=rounds, branch_weight=weight)
+        return Traits(
+            divisor=self.divisor,
+            context_vox=context,
+            members=members,
+            rounds=rounds,
+            branch_weight=weight,
+            least_patch_vox=(1, least, least),
+        )
 
     @property
     def translator_traits(self) -> TranslatorTraits | None:

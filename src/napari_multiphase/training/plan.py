@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from napari_multiphase.bounds import LEAST_TILE_VOX
-from napari_multiphase.config import PRESETS, PhantomConfig, RunConfig, method_config, preset
+from napari_multiphase.config import PRESETS, PhantomConfig, RunConfig, Traits, preset, traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, OnEvent, ignore
 from napari_multiphase.inference.device import choose_device, device_words
@@ -187,7 +187,7 @@ class _Draft:
         self._split(sources)
 
     def _split(self, sources: Sequence[CaseSource]) -> None:
-        traits = method_config(self.run.method, self.run.method_config).traits
+        traits = self._traits()
         cases = [_outline(self.run, source) for source in sources]
         split = split_cases(cases, self.run.validation, traits.reads)
         self.because(
@@ -248,7 +248,7 @@ class _Draft:
 
     def _patch(self, seen: Survey) -> None:
         """No larger than a usual scan, in multiples that the network takes."""
-        divisor, least = self._divisor(), self._least_patch()
+        divisor, least = self._traits().divisor, self._least_patch()
         sides = [math.ceil(mm / s) for mm, s in zip(seen.extent_mm, self.run.spacing_mm, strict=True)]
         fitting = tuple(
             min(p, max(low, math.ceil(n / d) * d))
@@ -261,13 +261,14 @@ class _Draft:
         size = " x ".join(f"{p * s:.0f}" for p, s in zip(fitting, self.run.spacing_mm, strict=True))
         self.because("patch_vox", f"{size} mm of a usual scan of {extent} mm")
 
-    def _divisor(self) -> tuple[int, int, int]:
-        divisor: tuple[int, int, int] = method_config(self.run.method, self.run.method_config).traits.divisor
-        return divisor
+    def _traits(self) -> Traits:
+        return traits_of(self.run.method, self.run.method_config)
 
     def _least_patch(self) -> tuple[int, ...]:
-        """The smallest patch that a model may have and the network takes."""
-        return tuple(math.ceil(n / d) * d for n, d in zip(LEAST_TILE_VOX, self._divisor(), strict=True))
+        """The smallest patch that a model may have and that its networks, discriminators too, take."""
+        traits = self._traits()
+        sides = zip(LEAST_TILE_VOX, traits.least_patch_vox, traits.divisor, strict=True)
+        return tuple(math.ceil(max(tile, patch) / d) * d for tile, patch, d in sides)
 
     # --- what memory says ---
 
@@ -307,7 +308,7 @@ class _Draft:
         return False
 
     def _smaller_patch(self) -> bool:
-        divisor, patch, least = self._divisor(), self.run.patch_vox, self._least_patch()
+        divisor, patch, least = self._traits().divisor, self.run.patch_vox, self._least_patch()
         most = [p / d if p > max(n, 16) else 0.0 for p, d, n in zip(patch, divisor, least, strict=True)]
         axis = int(np.argmax([m * d for m, d in zip(most, divisor, strict=True)]))
         if not most[axis]:
@@ -331,7 +332,7 @@ class _Draft:
                 f"{seen.looked_at} of the {seen.cases} cases were opened for this; training checks all of them."
             )
         lines += [f"{problem.level}: {problem}" for problem in seen.problems]
-        if method_config(self.run.method, self.run.method_config).traits.reads == "pair" and seen.pairs < seen.cases:
+        if self._traits().reads == "pair" and seen.pairs < seen.cases:
             lines.append(
                 f"{self.run.method} learns from pairs: {seen.cases - seen.pairs} cases have one phase and are left out."
             )
