@@ -31,10 +31,10 @@ from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel
 from napari_multiphase.imaging.windows import normalise
-from napari_multiphase.io.models import read_model
+from napari_multiphase.io.models import read_model, translates
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Segmentor, Translator
-from napari_multiphase.methods.csgan import OTHER, s_score
+from napari_multiphase.methods.csgan import s_score
 from napari_multiphase.metrics.gap import gap_reduction
 from napari_multiphase.training.cache import prepare_cases
 from napari_multiphase.training.cases import TrainingCase
@@ -85,7 +85,7 @@ def scored(
     found: dict[Phase, list[float]] = {phase: [] for phase in Phase}
     for case in cases:
         for to in Phase:
-            scan = case.scans.get(OTHER[to] if other else to)
+            scan = case.scans.get(to.other if other else to)
             if scan is None:
                 continue
             x = torch.from_numpy(normalise(scan.hu, run.window_hu))[None, None]
@@ -111,9 +111,7 @@ def loaded(folder: Path) -> tuple[Segmentor, Translator | None]:
     """The networks of a finished run."""
     model = read_model(folder / MODEL_FOLDER)
     chosen = method(model.card.method)
-    config = method_config(model.card.method, model.card.config)
-    translates = getattr(config, "translator_traits", None) is not None
-    return chosen.load(model, CPU), chosen.load_translator(model, CPU) if translates else None
+    return chosen.load(model, CPU), chosen.load_translator(model, CPU) if translates(model.card) else None
 
 
 def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, Any]:

@@ -9,15 +9,13 @@ import socket
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from tiny_runs import TINY, tiny_run
+from two_processes import assert_two_processes_equal_one
 
 from napari_multiphase.config.files import write_run
 from napari_multiphase.methods import METHODS
 from napari_multiphase.training.record import read_metrics
-from napari_multiphase.training.train import train
 
 STEPS = 3
 THREE_STEPS = {
@@ -38,22 +36,7 @@ def short(method: str):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_equal_one(method, tmp_path):
-    run = short(method)
-    train(run, tmp_path / "one", processes=1)
-    write_run(run, tmp_path / "run.yaml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    command += ["napari_multiphase", "train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "two")]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
-    assert [row[:4] for row in one] == [row[:4] for row in two]
-    assert {row.split for row in one} == {"train", "validation"}
-    for a, b in zip(one, two, strict=True):
-        assert abs(a.value - b.value) < 1e-5, (a, b)
-    weights = [load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("one", "two")]
-    for name, value in weights[0].items():
-        assert np.allclose(value, weights[1][name], atol=2e-3), name  # stored in float16
+    assert_two_processes_equal_one(short(method), tmp_path)
 
 
 def started_alone(args: list[str]) -> list[subprocess.Popen[str]]:

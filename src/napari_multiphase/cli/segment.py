@@ -33,14 +33,15 @@ class Format(StrEnum):
     DICOM_SEG = "dicom-seg"
 
 
+StudyPath = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY]", help="Workspace, DICOM folder or zip, or a folder of images.")
+]
 Scan = Annotated[Path | None, typer.Option(help="Scan of this phase: a file, a DICOM folder or zip.")]
 
 
 @verb
 def segment(
-    study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="Workspace, DICOM folder or zip, or a folder of images.")
-    ] = None,
+    study: StudyPath = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
     arterial: Scan = None,
     venous: Scan = None,

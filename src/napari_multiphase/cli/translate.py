@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_multiphase.cli.console import check_folder, in_process, say, say_json, verb
-from napari_multiphase.cli.segment import Device, Scan, inputs_of, say_findings
+from napari_multiphase.cli.segment import Device, Scan, StudyPath, inputs_of, say_findings
 
 
 class To(StrEnum):
@@ -23,9 +23,7 @@ class To(StrEnum):
 
 @verb
 def translate(
-    study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="Workspace, DICOM folder or zip, or a folder of images.")
-    ] = None,
+    study: StudyPath = None,
     to: Annotated[To, typer.Option(help="The phase to make, from the other one.", show_default=False)] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
     arterial: Scan = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from napari_multiphase.config import TranslateOptions, TranslatorTraits, translator_traits_of
+from napari_multiphase.config import TranslateOptions, TranslatorTraits
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.body import Body, find_body
 from napari_multiphase.inference.context_tiles import ContextTiles, cheapest_tiles, given_tiles, padded
@@ -17,6 +17,7 @@ from napari_multiphase.inference.device import choose_device, device_words, free
 from napari_multiphase.inference.grids import network_grid
 from napari_multiphase.inference.room import MORE_MEMORY, less_words, memory_words, process_bytes, shortage
 from napari_multiphase.inference.tiles import Shape
+from napari_multiphase.io.models import translator_traits
 from napari_multiphase.model import Model, ModelCard
 from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase
@@ -120,7 +121,7 @@ def make_translation_plan(
 def prepare_translation(model: Model, study: Study, to: Phase, options: TranslateOptions) -> PreparedTranslation:
     """`make_translation_plan` with the settings, costs and body that the run uses; raises as it does."""
     card, source = model.card, to.other
-    traits = _traits(card)
+    traits = translator_traits(card)
     if source not in study.volumes:
         raise UserError(
             f"a synthetic {to} scan is made from the {source} one, and the study holds only the {to} scan; "
@@ -184,15 +185,6 @@ def shares(cost: TranslationCost, tiles: ContextTiles) -> list[float]:
     if tiles.count == 1:
         return [1.0]
     return [*(flop / max(cost.whole.flop, 1.0) for _, flop in cost.until_norm), 1.0]
-
-
-def _traits(card: ModelCard) -> TranslatorTraits:
-    traits = translator_traits_of(card.method, card.config)
-    if traits is None:
-        raise UserError(
-            f"the model '{card.name}' does not translate between the phases; `multiphase models list` shows which do"
-        )
-    return traits
 
 
 def _settings(

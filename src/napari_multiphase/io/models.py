@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.numpy import save
 
-from napari_multiphase.config import METHOD_CONFIGS, method_config, translator_traits_of
+from napari_multiphase.config import METHOD_CONFIGS, TranslatorTraits, method_config, translator_traits_of
 from napari_multiphase.config.words import in_words
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_folder
@@ -226,6 +226,16 @@ def translates(card: ModelCard) -> bool:
     return translator_traits_of(card.method, card.config) is not None
 
 
+def translator_traits(card: ModelCard) -> TranslatorTraits:
+    """What Translate must know of a model's generators; UserError where it has none."""
+    traits = translator_traits_of(card.method, card.config)
+    if traits is None:
+        raise UserError(
+            f"the model '{card.name}' does not translate between the phases; `multiphase models list` shows which do"
+        )
+    return traits
+
+
 def find_translator(name_or_dir: str | None = None) -> Model:
     """As `find_model`; None takes the first bundled model that translates, else the user's newest that does.
 
@@ -235,12 +245,8 @@ def find_translator(name_or_dir: str | None = None) -> Model:
     """
     if name_or_dir is not None:
         model = find_model(name_or_dir)
-        if translates(model.card):
-            return model
-        raise UserError(
-            f"the model '{model.card.name}' does not translate between the phases; `multiphase models list` shows "
-            "which do"
-        )
+        translator_traits(model.card)
+        return model
     for folder in (*bundled(), *user_models()):
         if (folder / CARD_FILE).is_file() and _card_translates(folder):
             return read_model(folder)

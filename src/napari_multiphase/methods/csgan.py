@@ -48,13 +48,12 @@ from napari_multiphase.methods.base import Batch, Draw, Method, Objective, Segme
 from napari_multiphase.metrics import Overlap
 from napari_multiphase.nets.convolution import Conv3d
 from napari_multiphase.nets.initial import he_weights
-from napari_multiphase.nets.instance_norm import InstanceNorm
+from napari_multiphase.nets.instance_norm import InstanceNorm, norms_of
 from napari_multiphase.nets.patchgan import PatchGan
 from napari_multiphase.nets.translators import UNetGenerator3D
 from napari_multiphase.volume import Phase
 
 A, V = Phase.ARTERIAL, Phase.VENOUS
-OTHER = {A: V, V: A}
 
 # --- blocks --------------------------------------------------------------------------------------------------------
 
@@ -161,7 +160,7 @@ class CsganTranslator:
 
     def norms(self, to: Phase) -> Sequence[InstanceNorm]:
         """Of the generator, in running order."""
-        return [m for m in self.nets[f"to_{to.value}"].modules() if isinstance(m, InstanceNorm)]  # type: ignore[index]
+        return norms_of(self.nets[f"to_{to.value}"])  # type: ignore[index]
 
 
 @torch.no_grad()
@@ -286,7 +285,7 @@ class CsganObjective(Objective):
 
     def shape_loss(self, batch: Batch, made: Made) -> Tensor:
         """CE(S_A(G_A(x_V)), y_V) + CE(S_V(G_V(x_A)), y_A), each a mean over voxels."""
-        to_a, to_v = (mean_cross_entropy(self.segmented(p, made.synthetic[p]), batch.y[OTHER[p]]) for p in (A, V))
+        to_a, to_v = (mean_cross_entropy(self.segmented(p, made.synthetic[p]), batch.y[p.other]) for p in (A, V))
         return to_a + to_v
 
     def discriminator_terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -306,7 +305,7 @@ class CsganObjective(Objective):
         again = made if batch.also is None else self._made_of(batch.also)
         losses = {
             "real": [self.seg_loss(p, real.x[p], real.y[p]) for p in Phase],
-            "synthetic": [self.seg_loss(p, made.synthetic[p], batch.y[OTHER[p]]) for p in Phase],
+            "synthetic": [self.seg_loss(p, made.synthetic[p], batch.y[p.other]) for p in Phase],
             "reconstructed": [self.seg_loss(p, again.reconstructed[p], real.y[p]) for p in Phase],
         }
         share = 1 / 3 if self.config.real_fraction is None else self.config.real_fraction
@@ -321,8 +320,8 @@ class CsganObjective(Objective):
 
     def translated(self, batch: Batch) -> Made:
         """All four translations of a batch."""
-        synthetic = {p: self.generated(p, batch.x[OTHER[p]]) for p in Phase}
-        return Made(synthetic, {p: self.generated(p, synthetic[OTHER[p]]) for p in Phase})
+        synthetic = {p: self.generated(p, batch.x[p.other]) for p in Phase}
+        return Made(synthetic, {p: self.generated(p, synthetic[p.other]) for p in Phase})
 
     def generated(self, to: Phase, x: Tensor) -> Tensor:
         """G of phase `to`: (B, 1, D, H, W) -> the same."""

@@ -95,6 +95,11 @@ class InstanceNorm(nn.Module):
         return f"eps={self.eps:g}"
 
 
+def norms_of(net: nn.Module) -> list[InstanceNorm]:
+    """The instance normalisations in a network."""
+    return [layer for layer in net.modules() if isinstance(layer, InstanceNorm)]
+
+
 def _index(part: Part, shape: torch.Size) -> tuple[slice, ...]:
     """Where `part` of the input lies on (B, C, *shape), a map that strides have made smaller."""
     inside = (slice(a * n // of, b * n // of) for (a, b, of), n in zip(part, shape, strict=True))

@@ -13,7 +13,7 @@ from napari_multiphase.config import PcnConfig, Traits, TranslatorTraits
 from napari_multiphase.config.pcn import SLICES
 from napari_multiphase.errors import UserError
 from napari_multiphase.methods.pcn.rstn import Rstn
-from napari_multiphase.nets.instance_norm import InstanceNorm
+from napari_multiphase.nets.instance_norm import InstanceNorm, norms_of
 from napari_multiphase.nets.stacks import stacks
 from napari_multiphase.nets.translators import ResnetGenerator, UNetGenerator3D
 from napari_multiphase.nets.unet3d import UNet3D
@@ -174,4 +174,4 @@ class PcnTranslator:
         """In form "unet3d" those of the generator, in the order in which they run."""
         if self.config.form == "rstn":
             return ()
-        return [layer for layer in self.nets.translator(to).modules() if isinstance(layer, InstanceNorm)]
+        return norms_of(self.nets.translator(to))
