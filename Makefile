@@ -29,10 +29,11 @@ check: $(STAMP)
 
 # The bundled models, each: training (seeded; goes on where it was stopped), export, figures on ten unseen phantoms, card.
 # One alone: make model-hpn-phantom. The runs lie in runs/<model>-s1.
-MODELS := pcn-phantom hpn-phantom urim-phantom pann-phantom csgan-phantom
+MODELS := pcn-phantom pcn-phantom-translate hpn-phantom urim-phantom pann-phantom csgan-phantom
 BUNDLED := src/napari_multiphase/models
 PATHOLOGIES_hpn-phantom := --pathologies pancreas
 PATHOLOGIES_urim-phantom := --pathologies liver
+COMPARED_pcn := pcn-phantom-translate
 
 models: $(MODELS:%=model-%)
 
@@ -44,13 +45,13 @@ model-%: $(STAMP)
 	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
 
 # Each method beside its baselines, three training seeds: hours. One alone: make compare-urim.
-compare: compare-hpn compare-urim compare-pann compare-csgan
+compare: compare-pcn compare-hpn compare-urim compare-pann compare-csgan
 
 compare-%: $(STAMP)
 	$(BIN)/python benchmarks/methods.py --family $* --commands > runs-$*.sh
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh -e runs-$*.sh && rm runs-$*.sh
 	$(BIN)/python benchmarks/methods.py --family $*
-	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*-phantom
+	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$(or $(COMPARED_$*),$*-phantom)
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[bench]'

@@ -7,7 +7,7 @@ Reads the finished runs ``runs/<configuration>-s<seed>`` of a method's configura
 data and seeds. Every model segments every phantom as the program does (`inference.segment` after rigid registration).
 Phantoms have seeds 0 to 9, training uses 1000 and up. Dice of a structure counts where the structure is present; an
 organ with its lesions is scored as well. A method that gives one map is scored on the venous grid, the others on both
-phases (mean). Differences are paired by case and training seed; the 95 % interval is a bootstrap over cases and seeds
+phases (mean; of PCN, which claims a gain in each phase from that phase's scan alone, each by itself). Differences are paired by case and training seed; the 95 % interval is a bootstrap over cases and seeds
 (both drawn with replacement, 10,000 times, percentiles widened for few cases).
 Writes benchmarks/results/methods-<family>.json.
 """
@@ -54,9 +54,21 @@ class Family:
     config: str
     baselines: tuple[str, ...]
     pathologies: tuple[Pathology, ...]
+    by_phase: bool = False
 
 
 FAMILIES = {
+    "pcn": Family(
+        "pcn-phantom-translate",
+        (
+            "pcn-phantom-translate-alone",
+            "pcn-phantom-translate-apart",
+            "pcn-phantom-translate-one-phase",
+            "pcn-phantom-translate-one-phase-plain",
+        ),
+        ("none", "liver", "pancreas"),
+        by_phase=True,
+    ),
     "hpn": Family("hpn-phantom", ("hpn-phantom-fusion", "hpn-phantom-hypernet"), ("pancreas",)),
     "urim": Family("urim-phantom", ("urim-phantom-ilf", "urim-phantom-sam"), ("liver",)),
     "pann": Family("pann-phantom", ("pann-phantom-partial", "pann-phantom-full"), ("none", "liver", "pancreas")),
@@ -71,20 +83,31 @@ FAMILIES = {
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-def score(maps: dict[Phase, np.ndarray], phantom: PhantomStudy, wanted: tuple[int, ...]) -> Scores:
-    """Dice of each structure present, mean over the phases of `maps`."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for phase, labels in maps.items():
-        truth = reduced(phantom.labels[phase], wanted)
-        for i, dice in dice_by_label(labels, truth).items():
-            found[name_of(i)].append(dice)
-        for name, ids in _wholes(wanted).items():
-            inside = np.isin(truth, ids).astype(np.uint8)
-            if inside.any():
-                found[name].append(dice_by_label(np.isin(labels, ids).astype(np.uint8), inside)[1])
-    scores = {name: float(np.mean(values)) for name, values in found.items()}
-    single = [value for name, value in scores.items() if name not in _wholes(wanted)]
-    return scores | {MEAN: float(np.mean(single))}
+def score(
+    maps: dict[Phase, np.ndarray], phantom: PhantomStudy, wanted: tuple[int, ...], by_phase: bool = False
+) -> Scores:
+    """Dice of each structure present, mean over the phases of `maps`; `by_phase`: and each phase by itself."""
+    each = {phase: _of_phase(labels, reduced(phantom.labels[phase], wanted), wanted) for phase, labels in maps.items()}
+    groups = [("", list(each.values()))]
+    if by_phase:
+        groups = [*((f"{phase} ", [scores]) for phase, scores in each.items()), *groups]
+    result: Scores = {}
+    for prefix, of_phases in groups:
+        names = dict.fromkeys(name for scores in of_phases for name in scores)
+        means = {name: float(np.mean([s[name] for s in of_phases if name in s])) for name in names}
+        single = [value for name, value in means.items() if name not in _wholes(wanted)]
+        result |= {prefix + name: value for name, value in (means | {MEAN: float(np.mean(single))}).items()}
+    return result
+
+
+def _of_phase(labels: np.ndarray, truth: np.ndarray, wanted: tuple[int, ...]) -> Scores:
+    """Dice of each structure, and of organs with their lesions, where present."""
+    found = {name_of(i): dice for i, dice in dice_by_label(labels, truth).items()}
+    for name, ids in _wholes(wanted).items():
+        inside = np.isin(truth, ids).astype(np.uint8)
+        if inside.any():
+            found[name] = dice_by_label(np.isin(labels, ids).astype(np.uint8), inside)[1]
+    return found
 
 
 def _wholes(wanted: tuple[int, ...]) -> dict[str, list[int]]:
@@ -101,7 +124,9 @@ def maps_of(study: Study, model: Model) -> dict[Phase, np.ndarray]:
     return {phase: np.asarray(found.labels) for phase, found in prediction.phases.items()}
 
 
-def evaluate(models: dict[str, dict[int, Model]], kinds: Sequence[Pathology], cases: int) -> dict[str, Any]:
+def evaluate(
+    models: dict[str, dict[int, Model]], kinds: Sequence[Pathology], cases: int, by_phase: bool = False
+) -> dict[str, Any]:
     """``{configuration: {training seed: [scores by case]}}``, and the reference classifier's under seed -1."""
     table = mean_hu_table(kinds)
     found: dict[str, Any] = {name: {seed: [] for seed in by_seed} for name, by_seed in models.items()}
@@ -115,9 +140,9 @@ def evaluate(models: dict[str, dict[int, Model]], kinds: Sequence[Pathology], ca
             for seed, model in by_seed.items():
                 maps = maps_of(study, model)
                 phases = list(maps)
-                found[name][seed].append(score(maps, phantom, wanted))
+                found[name][seed].append(score(maps, phantom, wanted, by_phase))
         guesses = {phase: reduced(nearest_mean_hu(phantom, phase, table), wanted) for phase in phases}
-        found[REFERENCE][-1].append(score(guesses, phantom, wanted))
+        found[REFERENCE][-1].append(score(guesses, phantom, wanted, by_phase))
         means = {name: np.mean([by[-1][MEAN] for by in each.values()]) for name, each in found.items()}
         print(f"phantom {case}: " + ", ".join(f"{n} {m:.3f}" for n, m in means.items()), flush=True)
     return found
@@ -233,7 +258,7 @@ def main() -> None:
         config: {seed: read_model(run_folder(args.runs, config, seed) / "model") for seed in args.seeds}
         for config in (family.config, *family.baselines)
     }
-    found = evaluate(models, family.pathologies, args.cases)
+    found = evaluate(models, family.pathologies, args.cases, family.by_phase)
     result = {
         "command": f"python benchmarks/methods.py --family {args.family} --seeds {' '.join(map(str, args.seeds))}"
         + (" --simplest" if args.simplest else ""),

@@ -336,6 +336,36 @@ def test_discriminators_judge_the_history_once_it_is_full():
     assert 0 < older < 10
 
 
+def test_discriminators_may_move_more_often_than_generators_and_segmentors():
+    o = objective(discriminator_moves=3)
+    assert [(turn.name, turn.every) for turn in o.stages()[1].turns] == [("generators", 3), ("discriminators", 1)]
+    assert {turn.name: turn.every for turn in last(o)[0].turns} == {
+        "generators": 3,
+        "discriminators": 1,
+        "segmentors": 3,
+    }
+    assert all(turn.every == 1 for turn in objective(regime="ada", discriminator_moves=3).stages()[-1].turns)
+
+
+def test_discriminators_may_see_labels_which_are_the_sources_for_synthetic_images_also_in_the_history():
+    o, b = objective(discriminator={"width": 2, "halvings": 1, "structures": True}, pool=50), batch()
+    stage, turns = last(o)
+    made = o.translated(b)
+    terms = o.generator_terms(b, made, shape_weight=0.0)
+    for p in Phase:
+        seen = torch.cat([made.synthetic[p], b.y[p.other][:, None]], dim=1)
+        assert terms[f"adversarial_{p}"].item() == pytest.approx((o.judged(p, seen) - 1).square().mean().item())
+    o.terms(stage, turns["generators"], b)
+    found = o.terms(stage, turns["discriminators"], b)
+    for p in Phase:
+        real = o.judged(p, torch.cat([b.x[p], b.y[p][:, None]], dim=1))
+        fake = o.judged(p, torch.cat([made.synthetic[p], b.y[p.other][:, None]], dim=1))
+        expected = ((real - 1).square().mean() + fake.square().mean()) / 2
+        assert found[f"discriminator_{p}"].item() == pytest.approx(expected.item())
+        assert torch.equal(o.pools[p.value].images[0, 1], b.y[p.other][0].double())
+    assert moved_by(o, "generators", b) == {"nets.to_arterial", "nets.to_venous"}
+
+
 # --- regimes -------------------------------------------------------------------------------------------------------
 
 
@@ -432,15 +462,15 @@ def test_ours_is_the_paper_s_preset():
     ("name", "changes"),
     [
         ("noshape", {"shape_weight": 0.0}),
-        ("ada", {"regime": "ada", "real_fraction": 0.5, "generator_steps": None}),
-        ("real", {"regime": "real"}),
+        ("ada", {"regime": "ada", "real_fraction": 0.5, "generator_steps": 1500 + 1200, "joint_steps": 1200 // 3}),
+        ("real", {"regime": "real", "joint_steps": 1200 // 3}),
     ],
 )
 def test_the_phantom_rows_differ_in_the_named_factor_alone(name, changes):
     found, base = (settings_of(EXPERIMENTS / f"csgan-phantom{end}.yaml") for end in (f"-{name}", ""))
-    steps = base["method_config"]["generator_steps"] + base["method_config"]["joint_steps"]
     found.pop("name"), base.pop("name")
-    base["method_config"] |= {key: steps if value is None else value for key, value in changes.items()}
+    assert base["method_config"]["discriminator_moves"] == 3  # the segmentors move in each third joint step
+    base["method_config"] |= changes
     assert found == base
 
 

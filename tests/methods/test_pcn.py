@@ -30,8 +30,7 @@ SMALL = {
         "rstn": {"net": NET, "margin_vox": 2, "random_margin_vox": [0, 4], "separate_steps": 4, "joined_steps": 2},
         "translation": {
             "resnet": {"width": 2, "blocks": 1},
-            "judge_width": 2,
-            "judge_halvings": 1,
+            "judge": {"width": 2, "halvings": 1},
             "pool": 2,
             "steps": 2,
             "joint_steps": 2,
@@ -43,8 +42,7 @@ SMALL = {
         "phase_steps": 1,
         "translation": {
             "unet": {"widths": [2, 3]},
-            "judge_width": 2,
-            "judge_halvings": 1,
+            "judge": {"width": 2, "halvings": 1},
             "pool": 2,
             "steps": 2,
             "joint_steps": 2,
@@ -448,7 +446,7 @@ def test_settings_that_do_not_go_together_are_refused():
     for config, words in (
         ({"translation": {"steps": 0, "joint_steps": 0}}, "nothing trains PCN's translators"),
         ({"form": "rstn"}, "one target"),
-        ({"translation": {"judge_halvings": 3, "steps": 1}}, None),
+        ({"translation": {"judge": {"halvings": 3}, "steps": 1}}, None),
     ):
         with torch.device("meta"):
             if words is None:

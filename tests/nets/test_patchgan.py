@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_multiphase.config import PatchGanConfig
-from napari_multiphase.nets.patchgan import PatchGan
+from napari_multiphase.nets.patchgan import PatchGan, with_labels
 
 
 def seen(axis_sides: int, halvings: int, axes: int, side: int) -> list[int]:
@@ -43,6 +43,37 @@ def test_in_3d_widths_are_32_to_256_and_the_first_layer_is_not_normalised():
     kinds = [type(m).__name__ for m in net.net]
     assert kinds == ["Conv3d", "LeakyReLU", *["Conv3d", "InstanceNorm", "LeakyReLU"] * 3, "Conv3d"]
     assert {m.negative_slope for m in net.net if isinstance(m, torch.nn.LeakyReLU)} == {0.2}
+
+
+def first_seen(net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What the first convolution gets."""
+    seen = []
+    next(m for m in net.modules() if isinstance(m, torch.nn.Conv3d)).register_forward_hook(
+        lambda _, given, __: seen.append(given[0])
+    )
+    net(x)
+    return seen[0]
+
+
+def test_with_structures_it_sees_the_image_each_mask_and_the_image_in_each():
+    net = PatchGan(PatchGanConfig(width=2, halvings=1, structures=True, stretch=(0.25, 4)), classes=3)
+    x, y = torch.rand(2, 1, 8, 8, 8) * 2 - 1, torch.randint(0, 3, (2, 8, 8, 8))
+    y[0, 0] = 254  # unknown: no structure's
+    image, masks = 4 * (x - 0.25), [(y == c)[:, None].float() for c in (1, 2)]
+    expected = torch.cat([image, *masks, *(mask * image for mask in masks)], dim=1)
+    assert torch.allclose(first_seen(net, with_labels(x, y)), expected, atol=1e-6)
+    assert torch.equal(first_seen(net, with_labels(x, y).bfloat16().float())[:, 1:3], expected[:, 1:3])
+
+
+def test_normalisation_takes_out_how_bright_the_whole_image_is():
+    x = torch.rand(1, 1, 24, 24, 24) * 0.2
+    for norm, seen in (("none", True), ("instance", False)):
+        torch.manual_seed(0)
+        net = PatchGan(PatchGanConfig(width=4, halvings=1, norm=norm)).double()
+        inner = (net(x.double())[..., 3:-3, 3:-3, 3:-3], net(x.double() * 3)[..., 3:-3, 3:-3, 3:-3])
+        change = (inner[1] - inner[0]).abs().mean() / inner[0].abs().mean()
+        assert (change > 1) == seen, (norm, change)
+        assert any(type(m).__name__ == "InstanceNorm" for m in net.modules()) == (norm == "instance")
 
 
 @pytest.mark.parametrize("halvings", [1, 2, 3])

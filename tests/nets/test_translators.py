@@ -55,6 +55,15 @@ def test_a_residual_generator_starts_as_the_identity_and_can_move_every_voxel():
     assert torch.equal(net(x), -torch.ones_like(x))
 
 
+def test_stretched_intensities_are_seen_and_not_written():
+    torch.manual_seed(0)
+    x, seen = torch.rand(1, 1, 16, 8, 8), []
+    net = UNetGenerator3D(DEEP.model_copy(update={"residual": True, "stretch": (0.25, 4.0)}))
+    net.first[0][0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    assert torch.equal(net(x), x)
+    assert torch.allclose(seen[0], 4 * (x - 0.25))
+
+
 def test_fewer_slices_may_be_written_than_read_and_are_the_middle_ones():
     net = ResnetGenerator(FLAT.model_copy(update={"in_channels": 5, "out_channels": 3, "residual": True}))
     x = torch.rand(1, 5, 16, 16)

@@ -19,8 +19,7 @@ SGD = {"kind": "sgd", "lr": 0.02, "schedule": "constant"}
 TRANSLATION: dict[str, Any] = {
     "resnet": {"width": 2, "blocks": 1},
     "unet": {"widths": [2, 3], "norm": "none"},
-    "judge_width": 2,
-    "judge_halvings": 1,
+    "judge": {"width": 2, "halvings": 1},
     "pool": 3,
     "steps": 2,
     "joint_steps": 4,

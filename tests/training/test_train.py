@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tiny_runs import TINY, tiny_run
 
@@ -16,7 +17,7 @@ from napari_multiphase.events import Cancel, Event
 from napari_multiphase.io.models import read_model
 from napari_multiphase.methods import METHODS
 from napari_multiphase.training import train as training
-from napari_multiphase.training.loop import Loop
+from napari_multiphase.training.loop import Loop, Means
 from napari_multiphase.training.plan import plan_training
 from napari_multiphase.training.record import read_metrics
 from napari_multiphase.training.train import check_start, resume, train
@@ -320,3 +321,32 @@ def test_accumulated_micro_batches_are_the_same_step(finished, tmp_path):
         [row.value for row in read_metrics(f) if row.name == "cross_entropy"] for f in (whole, tmp_path / "run")
     )
     assert np.allclose(one, other, rtol=2e-2)
+
+
+def test_a_turn_may_sit_out_steps_and_its_losses_are_means_of_its_own_moves(tmp_path, monkeypatch):
+    moves: list[tuple[str, str, int]] = []
+    real = Loop._move
+
+    def note(self, stage, mover, step, batches):
+        moves.append((stage.name, mover.turn.name, step))
+        real(self, stage, mover, step, batches)
+
+    monkeypatch.setattr(Loop, "_move", note)
+    train(tiny_run("csgan"), tmp_path / "run", processes=1)  # discriminator_moves: 2
+    joint = [(turn, step) for stage, turn, step in moves if stage == "joint"]
+    both, alone = ("generators", "discriminators", "segmentors"), ("discriminators",)
+    assert joint == [(turn, step) for step in range(4) for turn in (alone if step % 2 else both)]
+
+
+def test_running_means_are_over_each_terms_own_micro_batches():
+    class One:
+        count = 1
+
+        def total(self, values):
+            return values
+
+    means = Means()
+    means.add({"often": torch.tensor(1.0), "seldom": torch.tensor(5.0)})
+    means.add({"often": torch.tensor(3.0)})
+    assert means.take(One()) == {"often": 2.0, "seldom": 5.0}
+    assert means.take(One()) == {}

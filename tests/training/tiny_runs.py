@@ -61,7 +61,8 @@ TINY: dict[str, dict[str, Any]] = {
         "method_config": {
             "segmentor": {"widths": [4, 6]},
             "generator": {"widths": [3, 4]},
-            "discriminator": {"width": 2, "halvings": 1},
+            "discriminator": {"width": 2, "halvings": 1, "norm": "none", "stretch": [0.1, 2], "structures": True},
+            "discriminator_moves": 2,
             "segmentor_steps": 5,
             "generator_steps": 3,
             "joint_steps": 4,

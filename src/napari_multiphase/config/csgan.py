@@ -85,6 +85,9 @@ class CsganConfig(Settings):
     dice_weight: float = Field(default=0.0, ge=0)
     """Weight of a soft Dice beside the segmentors' cross-entropy. 0 as printed; above it is ours, for short
     trainings."""
+    discriminator_moves: int = Field(default=1, ge=1)
+    """Steps of the discriminators for each of the generators' and, beside them, the segmentors'; a step of training is
+    one of theirs. 1 (the paper); above it is ours, for short trainings."""
     gan_optimiser: OptimiserConfig = OptimiserConfig(kind="adam", lr=2e-4, betas=(0.5, 0.999), schedule="constant")
     """Of generators and discriminators, each its own (the paper)."""
     segmentor_optimiser: OptimiserConfig = OptimiserConfig(kind="adam", lr=2e-4, schedule="constant")

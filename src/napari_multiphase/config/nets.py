@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from napari_multiphase.config.base import Settings
+
+Stretch = tuple[float, Annotated[float, Field(gt=0)]]
+"""(centre, factor): (x - centre) * factor of x in [-1, 1]; organs differ by a few hundredths of a wide window."""
 
 
 class UNet3DConfig(Settings):
@@ -104,6 +107,8 @@ class UNetGenerator3DConfig(Settings):
     """"instance" (PAPER 003); "none" needs no statistics of the whole volume, ours."""
     residual: bool = False
     """The output is a change of the input, none at the start. Ours; the paper: false."""
+    stretch: Stretch = (0.0, 1.0)
+    """Of the intensities that the first convolution sees. Ours; the paper: none."""
 
     @property
     def divisor(self) -> tuple[int, int, int]:
@@ -133,6 +138,13 @@ class PatchGanConfig(Settings):
     al. 2017)."""
     halvings: Literal[1, 2, 3] = 3
     """Convolutions of stride 2: each judgement sees 16, 34 or 70 voxels a side (Isola et al. 2017: 70)."""
+    norm: Literal["instance", "none"] = "instance"
+    """"instance" (Isola et al. 2017) takes out how bright a whole image is, which "none" leaves in. Ours."""
+    stretch: Stretch = (0.0, 1.0)
+    """Of the intensities that the first convolution sees. Ours; the papers: none."""
+    structures: bool = False
+    """Beside the image it sees where each structure of the labels lies, and the image there: it need not find an aorta
+    before it can tell that it is too dark. Ours; the papers: false."""
 
     @property
     def least(self) -> int:

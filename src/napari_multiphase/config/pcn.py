@@ -69,10 +69,11 @@ class TranslationConfig(Settings):
     """Translators of form "rstn", stack by stack (Sec. 3)."""
     unet: UNetGenerator3DConfig = UNetGenerator3DConfig()
     """Translators of form "unet3d". Ours."""
-    judge_width: int = Field(default=64, ge=1)
-    """Channels of the discriminators' first convolution. CycleGAN."""
-    judge_halvings: Literal[1, 2, 3] = 3
-    """Each judgement sees 16, 34 or 70 voxels a side. CycleGAN: 70."""
+    judge: PatchGanConfig = PatchGanConfig(axes=2, in_channels=SLICES, width=64)
+    """The discriminators; the form decides whether they see stacks of slices (CycleGAN's sizes) or volumes."""
+    judge_moves: int = Field(default=1, ge=1)
+    """Steps of the discriminators for each of the translators' and, beside them, the segmentors'; a step of training is
+    one of theirs. CycleGAN: 1; above it is ours, for short trainings."""
     pool: int = Field(default=50, ge=1)
     """Images of each phase's history. CycleGAN."""
     steps: int = Field(default=200_000, ge=0)
@@ -102,6 +103,11 @@ class TranslationConfig(Settings):
     branch_weight: float = Field(default=0.5, ge=0, le=1)
     """Segmenting: weight of f on the real image against the other phase's f on the synthetic one (Sec. 3; Fig. 3); with
     1 there is no synthetic branch."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether any stage moves the translators."""
+        return bool(self.steps or self.joint_steps)
 
 
 class PcnConfig(Settings):
@@ -152,6 +158,9 @@ class PcnConfig(Settings):
             raise ValueError("labelled: with one phase the other's segmentor needs translation (or set mixed)")
         if self.translators_from and self.translation is None:
             raise ValueError("translators_from needs translation")
+        told = self.translation is not None and self.translation.trains and self.translation.judge.structures
+        if told and (self.form == "rstn" or len(self.labelled) == 1):
+            raise ValueError("translation.judge.structures needs form unet3d and labels of both phases")
         if self.imagenet_weights and (self.form != "rstn" or self.rstn.net.width_mult != 1):
             raise ValueError("imagenet_weights are for form rstn with width_mult 1")
         if self.translation is not None and {self.translation.resnet.in_channels, self.resnet_out} != {SLICES}:
@@ -167,10 +176,8 @@ class PcnConfig(Settings):
     def discriminator(self) -> PatchGanConfig:
         """Of each phase; only with translation."""
         assert self.translation is not None
-        width, halvings = self.translation.judge_width, self.translation.judge_halvings
-        if self.form == "rstn":
-            return PatchGanConfig(axes=2, in_channels=SLICES, width=width, halvings=halvings)
-        return PatchGanConfig(axes=3, in_channels=1, width=width, halvings=halvings)
+        kind = {"axes": 2, "in_channels": SLICES} if self.form == "rstn" else {"axes": 3, "in_channels": 1}
+        return self.translation.judge.model_copy(update=kind)
 
     @property
     def divisor(self) -> tuple[int, int, int]:
@@ -271,8 +278,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "phase_steps": 5_000,
             "translation": {
                 "unet": {"widths": [16, 32, 64, 128], "residual": True},
-                "judge_width": 32,
-                "judge_halvings": 2,
+                "judge": {"width": 32, "halvings": 2},
                 "pool": 20,
                 "steps": 20_000,
                 "joint_steps": 10_000,
@@ -293,8 +299,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "phase_steps": 10,
             "translation": {
                 "unet": {"widths": [8, 16], "norm": "none"},
-                "judge_width": 4,
-                "judge_halvings": 1,
+                "judge": {"width": 4, "halvings": 1},
                 "pool": 4,
                 "steps": 20,
                 "optimiser": {"kind": "adam", "lr": 2e-3, "betas": [0.5, 0.999], "schedule": "flat-linear"},
@@ -326,8 +331,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
             "translation": {
                 "resnet": {"width": 4, "blocks": 1},
-                "judge_width": 4,
-                "judge_halvings": 1,
+                "judge": {"width": 4, "halvings": 1},
                 "pool": 4,
                 "steps": 10,
                 "joint_steps": 5,

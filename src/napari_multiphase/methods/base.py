@@ -69,17 +69,18 @@ class Draw:
 class Turn:
     """One optimiser's move within a step: `modules` are prefixes of the objective's parameter names; all others are
     frozen meanwhile (gradient still flows through them). Parameters whose name starts with one of `factors` learn at so
-    many times the optimiser's rate."""
+    many times the optimiser's rate. It moves in every `every`-th step of the stage, from the first on."""
 
     name: str
     modules: tuple[str, ...]
     optimiser: OptimiserConfig
     factors: Mapping[str, float] = field(default_factory=dict)
+    every: int = 1
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training: in every step each turn moves once, in order."""
+    """One stretch of training: in every step each turn that is due moves once, in order."""
 
     name: str
     steps: int

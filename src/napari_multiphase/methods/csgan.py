@@ -49,7 +49,7 @@ from napari_multiphase.metrics import Overlap
 from napari_multiphase.nets.convolution import Conv3d
 from napari_multiphase.nets.initial import he_weights
 from napari_multiphase.nets.instance_norm import InstanceNorm, norms_of
-from napari_multiphase.nets.patchgan import PatchGan
+from napari_multiphase.nets.patchgan import PatchGan, with_labels
 from napari_multiphase.nets.translators import UNetGenerator3D
 from napari_multiphase.volume import Phase
 
@@ -205,8 +205,9 @@ class CsganObjective(Objective):
         self.config, self.crop_vox = config, crop_vox
         self.nets = CsganNets(config, classes)
         if config.regime != "real":
-            self.discriminators = nn.ModuleDict({p.value: PatchGan(config.discriminator) for p in Phase})
-            self.pools = nn.ModuleDict({p.value: ImagePool(config.pool, (1, *crop_vox)) for p in Phase})
+            channels = 1 + config.discriminator.structures
+            self.discriminators = nn.ModuleDict({p.value: PatchGan(config.discriminator, classes) for p in Phase})
+            self.pools = nn.ModuleDict({p.value: ImagePool(config.pool, (channels, *crop_vox)) for p in Phase})
         self.dice_cross_entropy = DiceCrossEntropyLoss()
         self._made: list[tuple[Batch, Made]] = []
 
@@ -218,11 +219,13 @@ class CsganObjective(Objective):
         real, source = (self._draw(shares.by_phase) for shares in (config.real_share, config.source_share))
         both = source if config.source_share == config.real_share else replace(source, also=real)
         segmentors = [Turn("segmentors", tuple(f"nets.{p.value}" for p in Phase), config.segmentor_optimiser)]
+        every = config.discriminator_moves
         generators = [
-            Turn("generators", tuple(f"nets.to_{p.value}" for p in Phase), config.gan_optimiser),
+            Turn("generators", tuple(f"nets.to_{p.value}" for p in Phase), config.gan_optimiser, every=every),
             Turn("discriminators", ("discriminators",), config.gan_optimiser),
         ]
-        turns = generators + segmentors if config.regime == "joint" else segmentors
+        together = [*generators, *(replace(turn, every=every) for turn in segmentors)]
+        turns = together if config.regime == "joint" else segmentors
         last = tuple(self._last(turn) for turn in turns)
         first = Stage("segmentors", config.segmentor_steps, tuple(segmentors), real)
         if config.regime == "real":
@@ -241,7 +244,7 @@ class CsganObjective(Objective):
 
     def _last(self, turn: Turn) -> Turn:
         schedule = {"schedule": self.config.joint_schedule}
-        return Turn(turn.name, turn.modules, turn.optimiser.model_copy(update=schedule))
+        return replace(turn, optimiser=turn.optimiser.model_copy(update=schedule))
 
     def before_step(self, stage: Stage, step: int) -> None:
         """What the generators made in the step before is forgotten."""
@@ -259,24 +262,26 @@ class CsganObjective(Objective):
 
     def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
         """The passes behind `terms`; translations that are given keep nothing for a backward pass."""
-        batch = Batch(dict.fromkeys(Phase, x), {}, x.new_empty(0), 0)
+        batch, labels = Batch(dict.fromkeys(Phase, x), {}, x.new_empty(0), 0), x[:, 0]
         if turn.name == "discriminators":
-            return [self.judged(p, x) for p in Phase for _ in range(2)]
+            return [self.judged(p, self._shown(x, labels)) for p in Phase for _ in range(2)]
         if turn.name == "segmentors":
             if stage.name == "ada":
                 self._made_of(batch)
             images = 1 if stage.name in ("segmentors", "real") else 3
             return [self.segmented(p, x) for p in Phase for _ in range(images)]
         made = self.translated(batch)
-        judges = [self.judged, self.segmented] if stage.name == "joint" and self.config.shape_weight else [self.judged]
-        outputs = [judge(p, made.synthetic[p]) for p in Phase for judge in judges]
+        outputs = [self.judged(p, self._shown(made.synthetic[p], labels)) for p in Phase]
+        if stage.name == "joint" and self.config.shape_weight:
+            outputs += [self.segmented(p, made.synthetic[p]) for p in Phase]
         return [*made.synthetic.values(), *made.reconstructed.values(), *outputs]
 
     # --- turns ---
 
     def generator_terms(self, batch: Batch, made: Made, shape_weight: float) -> dict[str, Tensor]:
         """Eq. 3: LSGAN of both phases + lambda L_cyc + gamma L_shape; D and S stay, the gradient flows through."""
-        terms = {f"adversarial_{p}": generator_loss(self.judged(p, made.synthetic[p])) for p in Phase}
+        shown = {p: self._shown(made.synthetic[p], batch.y[p.other]) for p in Phase}
+        terms = {f"adversarial_{p}": generator_loss(self.judged(p, shown[p])) for p in Phase}
         cycles = [cycle_loss(made.reconstructed[p], batch.x[p]) for p in Phase]
         terms["cycle"] = self.config.cycle_weight * (cycles[0] + cycles[1])
         if shape_weight:
@@ -290,10 +295,11 @@ class CsganObjective(Objective):
 
     def discriminator_terms(self, batch: Batch) -> dict[str, Tensor]:
         """LSGAN of both discriminators: real images, and what the history gives for the synthetic ones."""
-        made, terms = self._made_of(batch), {}
+        synthetic, terms = self._synthetic_of(batch), {}
         for salt, p in enumerate(Phase):
-            shown = self.pools[p.value].exchange(made.synthetic[p], batch.draws(salt))  # type: ignore[operator]
-            terms[f"discriminator_{p}"] = discriminator_loss(self.judged(p, batch.x[p]), self.judged(p, shown))
+            made, real = self._shown(synthetic[p], batch.y[p.other]), self._shown(batch.x[p], batch.y[p])
+            from_history = self.pools[p.value].exchange(made, batch.draws(salt))  # type: ignore[operator]
+            terms[f"discriminator_{p}"] = discriminator_loss(self.judged(p, real), self.judged(p, from_history))
         return terms
 
     def segmentor_terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -332,7 +338,7 @@ class CsganObjective(Objective):
         return padded(self.nets[phase.value], x, self.config.segmentor.divisor)  # type: ignore[index]
 
     def judged(self, phase: Phase, x: Tensor) -> Tensor:
-        """D of `phase`: (B, 1, D, H, W) -> scores."""
+        """D of `phase`: what `_shown` gives -> scores."""
         return self.discriminators[phase.value](x)
 
     def seg_loss(self, phase: Phase, x: Tensor, y: Tensor) -> Tensor:
@@ -343,13 +349,28 @@ class CsganObjective(Objective):
         terms = self.dice_cross_entropy(logits, y)
         return terms["cross_entropy"] + self.config.dice_weight * terms["dice"]
 
+    def _shown(self, x: Tensor, y: Tensor) -> Tensor:
+        """What discriminators see of an image and the labels of what it shows."""
+        return with_labels(x, y) if self.config.discriminator.structures else x
+
+    def _synthetic_of(self, batch: Batch) -> Mapping[Phase, Tensor]:
+        """The synthetic images that the generators made of this very batch in their turn, or make of it now."""
+        known = self._known(batch)
+        if known is not None:
+            return known.synthetic
+        with torch.no_grad():
+            return {p: self.generated(p, batch.x[p.other]) for p in Phase}
+
     def _made_of(self, batch: Batch) -> Made:
-        """What the generators made of this very batch in their turn, or make of it now."""
-        for known, made in self._made:
-            if known is batch:
-                return made
+        """All that the generators made of this very batch in their turn, or make of it now."""
+        known = self._known(batch)
+        if known is not None:
+            return known
         with torch.no_grad():
             return self.translated(batch)
+
+    def _known(self, batch: Batch) -> Made | None:
+        return next((made for known, made in self._made if known is batch), None)
 
 
 def objective(run: RunConfig) -> CsganObjective:

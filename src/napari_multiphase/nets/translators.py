@@ -25,6 +25,12 @@ def _norm_act(norm: str) -> list[nn.Module]:
     return [InstanceNorm()] * (norm == "instance") + [nn.ReLU()]
 
 
+def stretched(x: Tensor, stretch: tuple[float, float]) -> Tensor:
+    """(x - centre) * factor."""
+    centre, factor = stretch
+    return x if factor == 1 and not centre else (x - centre) * factor
+
+
 def _start(net: nn.Module, last: nn.Module, config: ResnetGeneratorConfig | UNetGenerator3DConfig) -> None:
     (normal_weights if config.norm == "instance" else he_weights)(net)
     if config.residual:
@@ -120,7 +126,7 @@ class UNetGenerator3D(nn.Module):
         _start(self, self.last, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = [self.first(x)]
+        skips = [self.first(stretched(x, self.config.stretch))]
         for down in self.down:
             skips.append(down(skips[-1]))
         y = skips.pop()

@@ -113,7 +113,7 @@ def _forward(run: RunConfig, objective: Objective, stage: Stage, items: int) -> 
         with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
             logits = objective.rehearse(stage, turn, x) or [segmentor.logits(Phase.VENOUS, x)]
         most = max(most, sum(kept.values()) + _LOSS_COPIES * 4 * sum(t.numel() for t in logits))
-        operations += counter.get_total_flops()
+        operations += counter.get_total_flops() / turn.every
     return most * items / len(x), operations * items / len(x)
 
 

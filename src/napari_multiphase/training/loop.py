@@ -47,22 +47,23 @@ class Means:
     """Running means of the named terms since the last report; kept on the device, in float64."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """One micro-batch."""
         for name, term in terms.items():
             value = term.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take(self, processes: Processes, accumulate: int) -> dict[str, float]:
-        """The means over steps and processes; starts anew."""
+    def take(self, processes: Processes) -> dict[str, float]:
+        """The means over micro-batches and processes; starts anew."""
         if not self.sums:
             return {}
         total = processes.total(torch.stack(list(self.sums.values())))
-        share = self.count * accumulate * processes.count
-        values = {name: float(v) / share for name, v in zip(self.sums, total, strict=True)}
-        self.sums, self.count = {}, 0
+        shares = [self.counts[name] * processes.count for name in self.sums]
+        values = {name: float(v) / share for name, v, share in zip(self.sums, total, shares, strict=True)}
+        self.sums, self.counts = {}, {}
         return values
 
 
@@ -149,8 +150,8 @@ class Loop:
                 self.objective.before_step(stage, step)
                 moved = [batch.to(self.processes.device) for batch in batches]
                 for mover in movers:
-                    self._move(stage, mover, step, moved)
-                self._means.count += 1
+                    if step % mover.turn.every == 0:
+                        self._move(stage, mover, step, moved)
                 done, total = step + 1, before + step + 1
                 last = done == stage.steps
                 if done % REPORT_EVERY == 0 or last:
@@ -196,7 +197,7 @@ class Loop:
         return self._draw(stage, index, step, None).to(self.processes.device)
 
     def _report(self, stage: Stage, done: int, total: int, each_s: float) -> None:
-        values = self._means.take(self.processes, self.run.accumulate) | dict(self.objective.watched())
+        values = self._means.take(self.processes) | dict(self.objective.watched())
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
             raise _diverged(f"the loss '{wrong[0]}' is", stage, done)
@@ -223,7 +224,7 @@ class Loop:
         for mover in movers:
             tensors |= optimiser_tensors(mover.optimiser, list(mover.parameters), f"optimiser.{mover.turn.name}")
         means = {name: float(value) for name, value in self._means.sums.items()}
-        meta = {"stage": index, "done": done, "look": look, "means": means, "count": self._means.count}
+        meta = {"stage": index, "done": done, "look": look, "means": means, "counts": dict(self._means.counts)}
         return Checkpoint(tensors, meta | {"scaler": self._scaler.state_dict()})
 
     def _restore_place(self, start: Checkpoint | None) -> tuple[int, int]:
@@ -233,7 +234,7 @@ class Loop:
         state = {n.removeprefix("objective."): t for n, t in start.tensors.items() if n.startswith("objective.")}
         self.objective.load_state_dict(state)
         sums = {name: torch.tensor(v, dtype=torch.float64) for name, v in start.meta["means"].items()}
-        self._means = Means({n: t.to(self.processes.device) for n, t in sums.items()}, start.meta["count"])
+        self._means = Means({n: t.to(self.processes.device) for n, t in sums.items()}, start.meta["counts"])
         if start.meta["scaler"]:
             self._scaler.load_state_dict(start.meta["scaler"])
         return start.meta["stage"], start.meta["done"]

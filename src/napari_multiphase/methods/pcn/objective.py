@@ -9,6 +9,7 @@ networks and in L_seg.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntro
 from napari_multiphase.methods.base import Batch, Draw, Objective, Stage, Turn, stored_state
 from napari_multiphase.methods.pcn.network import PcnNets, translator_name, unit
 from napari_multiphase.methods.pcn.rstn import Mode, Rstn
-from napari_multiphase.nets.patchgan import PatchGan
+from napari_multiphase.nets.patchgan import PatchGan, with_labels
 from napari_multiphase.nets.resnet import load_encoder
 from napari_multiphase.volume import Phase
 
@@ -95,10 +96,10 @@ class PcnObjective(Objective):
         self.segmentation = rstn_terms(BinaryDiceLoss()) if rstn else multi_class_terms(DiceCrossEntropyLoss())
         self.discriminators, self.pools = nn.ModuleDict(), nn.ModuleDict()
         translation = config.translation
-        if translation is not None and (translation.steps or translation.joint_steps):
-            shape = self.patch_vox if rstn else (1, *patch_vox)
+        if translation is not None and translation.trains:
+            shape = self.patch_vox if rstn else (1 + translation.judge.structures, *patch_vox)
             for phase in Phase:
-                self.discriminators[phase.value] = PatchGan(config.discriminator)
+                self.discriminators[phase.value] = PatchGan(config.discriminator, classes)
                 self.pools[phase.value] = ImagePool(translation.pool, shape)
         self._made: dict[int, dict[Phase, Tensor]] = {}
 
@@ -110,9 +111,11 @@ class PcnObjective(Objective):
         if translation is None:
             return self._section1()
         both, alone = tuple(Phase), self._competing(translation.optimiser)
-        together = (*self._competing(translation.joint_optimiser), self._segmentors(translation.joint_segmentors))
+        segmentors = replace(self._segmentors(translation.joint_segmentors), every=translation.judge_moves)
+        together = (*self._competing(translation.joint_optimiser), segmentors)
+        read = both if translation.judge.structures else ()
         return [
-            Stage("translators", translation.steps, alone, self._draw(both, labelled=())),
+            Stage("translators", translation.steps, alone, self._draw(both, labelled=read)),
             *self._section1(),
             Stage("joint", translation.joint_steps, together, self._draw(both)),
         ]
@@ -149,8 +152,12 @@ class PcnObjective(Objective):
         return Turn("segmentors", tuple(moved), optimiser, dict.fromkeys(fast, self.config.rstn.fast_factor))
 
     def _competing(self, optimiser: OptimiserConfig) -> tuple[Turn, Turn]:
-        names = tuple(f"nets.{translator_name(phase)}" for phase in Phase)
-        return Turn("translators", names, optimiser), Turn("discriminators", ("discriminators",), optimiser)
+        assert self.config.translation is not None
+        names, every = tuple(f"nets.{translator_name(phase)}" for phase in Phase), self.config.translation.judge_moves
+        return (
+            Turn("translators", names, optimiser, every=every),
+            Turn("discriminators", ("discriminators",), optimiser),
+        )
 
     def _draw(self, phases: tuple[Phase, ...], labelled: tuple[Phase, ...] | None = None) -> Draw:
         """Patches of `phases` that need not be of one patient; of RSTN stacks that show the target. `labelled`: phases
@@ -188,10 +195,10 @@ class PcnObjective(Objective):
     def rehearse(self, stage: Stage, turn: Turn, x: Tensor) -> Sequence[Tensor]:
         """The passes behind `terms`, RSTN's box being the whole slice."""
         image = x[:, 0, :SLICES] if self.config.form == "rstn" else x[:, :1]
-        lam, labelled = self.lam(stage), self.config.labelled
+        labels, lam, labelled = x[:, 0], self.lam(stage), self.config.labelled
         made_of = [phase.other for phase in labelled] if lam < 1 else []
         if turn.name == "discriminators":
-            return [judge(image) for judge in self.discriminators.values() for _ in range(2)]
+            return [judge(self._shown(image, labels)) for judge in self.discriminators.values() for _ in range(2)]
         if turn.name == "segmentors":
             nets = [self.nets.of(phase) for phase in (*(labelled if lam > 0 else ()), *made_of)]
             return [logits for net in nets for logits in _passes(net, image)]
@@ -199,7 +206,7 @@ class PcnObjective(Objective):
             return _passes(self._single(turn), image)
         made = {to: self.nets.translated(to, image) for to in Phase}
         back = [self.nets.translated(to, made[to.other]) for to in Phase]
-        judged = [self.discriminators[to.value](made[to]) for to in Phase]
+        judged = [self.discriminators[to.value](self._shown(made[to], labels)) for to in Phase]
         through = [(self.nets.of(to), made[to]) for to in made_of] if stage.name == "joint" else []
         return [*made.values(), *back, *judged, *(logits for net, seen in through for logits in _passes(net, seen))]
 
@@ -225,6 +232,10 @@ class PcnObjective(Objective):
         """(B, 1, D, H, W), or (B, 3, H, W) of RSTN's stacks, in [-1, 1]."""
         x = batch.x[phase]
         return x[:, 0] if self.config.form == "rstn" else x
+
+    def _shown(self, image: Tensor, y: Tensor) -> Tensor:
+        """What discriminators see of an image and the labels of what it shows."""
+        return with_labels(image, y) if self.config.discriminator.structures else image
 
     def _seg(self, stage: Stage, batch: Batch, phase: Phase, net: nn.Module, image: Tensor) -> dict[str, Tensor]:
         """L_seg of an image that shows what the labels of `phase` do."""
@@ -262,7 +273,8 @@ class PcnObjective(Objective):
         terms: dict[str, Tensor] = {}
         for to in Phase:
             back = self.nets.translated(to, made[to.other])
-            terms[f"adversarial {to}"] = generator_loss(self.discriminators[to.value](made[to]))
+            shown = self._shown(made[to], batch.y[to.other])
+            terms[f"adversarial {to}"] = generator_loss(self.discriminators[to.value](shown))
             terms[f"cycle {to}"] = translation.cycle_weight * cycle_loss(back, x[to])
             if translation.identity_weight:
                 own = self.nets.translated(to, x[to])
@@ -279,8 +291,10 @@ class PcnObjective(Objective):
         terms = {}
         for salt, phase in enumerate(Phase, start=len(Phase)):
             judge, pool = self.discriminators[phase.value], self.pools[phase.value]
-            fake = pool.exchange(self._synthetic(batch, phase), batch.draws(salt))  # type: ignore[operator]
-            terms[f"discriminator {phase}"] = discriminator_loss(judge(self._image(batch, phase)), judge(fake))
+            made = self._shown(self._synthetic(batch, phase), batch.y[phase.other])
+            fake = pool.exchange(made, batch.draws(salt))  # type: ignore[operator]
+            real = self._shown(self._image(batch, phase), batch.y[phase])
+            terms[f"discriminator {phase}"] = discriminator_loss(judge(real), judge(fake))
         return terms
 
 
@@ -314,7 +328,7 @@ def _check(config: PcnConfig, run: RunConfig) -> None:
     translation = config.translation
     if translation is None:
         return
-    if not (translation.steps or translation.joint_steps):
+    if not translation.trains:
         if not (config.translators_from or run.start_from):
             raise UserError(
                 "nothing trains PCN's translators: give translation.steps or joint_steps, or name a model that has "
@@ -326,7 +340,7 @@ def _check(config: PcnConfig, run: RunConfig) -> None:
     if min(sides) < least:
         raise UserError(
             f"patch_vox {list(run.patch_vox)} is too small for PCN's discriminators, which need sides of {least}; make "
-            "it larger, or choose fewer translation.judge_halvings"
+            "it larger, or choose fewer translation.judge.halvings"
         )
 
 
