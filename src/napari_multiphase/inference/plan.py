@@ -26,6 +26,7 @@ from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.grids import network_grid
 from napari_multiphase.inference.room import MORE_MEMORY, less_words, memory_words, process_bytes, shortage
 from napari_multiphase.inference.tiles import Shape, Tiles, fit_tile
+from napari_multiphase.io.models import with_synthetic_branch
 from napari_multiphase.model import Model, ModelCard
 from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase
@@ -139,6 +140,7 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         for p in phases
         if not bodies[p].found
     ]
+    notes += _offer(traits, study)
     largest: Shape = tuple(max(g.shape[a] for g in grids.values()) for a in range(3))  # type: ignore[assignment]
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
@@ -258,6 +260,19 @@ def _memory_mb(
     if settings.device.type == "cuda":
         return here / _MB + 500, (network + slab + emit) / _MB + 300
     return (here + network + slab + emit) / _MB, 0.0
+
+
+def _offer(traits: Traits, study: Study) -> list[str]:
+    """What a model with a synthetic branch would add where a phase is missing."""
+    if len(study.phases) == 2 or traits.synthetic:
+        return []
+    only, names = study.phases[0], with_synthetic_branch()
+    if not names:
+        return []
+    return [
+        f"only the {only} scan is there: the model '{names[0]}' would segment a synthetic {only.other} image as well, "
+        "made from it"
+    ]
 
 
 def _plane_vox(study: Study, phase: Phase) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -247,8 +247,8 @@ def find_translator(name_or_dir: str | None = None) -> Model:
         model = find_model(name_or_dir)
         translator_traits(model.card)
         return model
-    for folder in (*bundled(), *user_models()):
-        if (folder / CARD_FILE).is_file() and _card_translates(folder):
+    for folder, card in _cards():
+        if translates(card):
             return read_model(folder)
     raise UserError(
         "no model here translates between the phases: train one (method pcn with translators, or csgan), or name the "
@@ -256,14 +256,21 @@ def find_translator(name_or_dir: str | None = None) -> Model:
     )
 
 
-def _card_translates(folder: Path) -> bool:
-    """Of a model that was not verified yet; one whose card cannot be read does not."""
-    try:
-        card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
-        _check_method(card, str(folder / CARD_FILE))
-    except (OSError, UserError):
-        return False
-    return translates(card)
+def with_synthetic_branch() -> list[str]:
+    """Names of the models, bundled ones first, that segment a synthetic image of the other phase beside each scan."""
+    return [card.name for _, card in _cards() if method_config(card.method, card.config).traits.synthetic]
+
+
+def _cards() -> Iterator[tuple[Path, ModelCard]]:
+    """Folders and cards of models that are not verified yet, bundled ones first; those that cannot be read are left
+    out."""
+    for folder in (*bundled(), *user_models()):
+        try:
+            card = read_card((folder / CARD_FILE).read_bytes(), str(folder / CARD_FILE))
+            _check_method(card, str(folder / CARD_FILE))
+        except (OSError, UserError):
+            continue
+        yield folder, card
 
 
 def find_model(name_or_dir: str | None = None) -> Model:
