@@ -18,10 +18,12 @@ Symbols: x_A, x_V (B, 1, D, H, W) arterial and venous crops, of cases of their o
 y_V (B, D, H, W) channels; G_V makes venous images of arterial ones, and G_A the reverse: generators, discriminators
 and segmentors are all named by the phase of the image that they make or read. S_A, S_V give logits (B, K, D, H, W).
 
-Deviations: arterial and venous CT instead of CT and MRI; no early stopping (held-out Dice is looked at instead); crops
-lie where the draw puts them, not around the heart. ``dice_weight`` above 0 adds a soft Dice to the segmentors' loss
-that the paper does not have. Of "ada", the frozen generators translate every crop when it is needed, not once offline:
-the same images, unless crops change. Its halves are weights of the two kinds of loss, not items of a batch.
+Deviations: arterial and venous CT instead of CT and MRI; no early stopping (held-out Dice is looked at instead);
+crops lie where the draw puts them, not around the heart. ``dice_weight`` above 0 adds a soft Dice to the segmentors'
+loss that the paper does not have; ``discriminator.structures`` shows the labels to the discriminators, and
+``discriminator_moves`` lets them move more often than the rest: both for trainings of an hour. Of "ada", the frozen
+generators translate every crop when it is needed, not once offline: the same images, unless crops change. Its halves
+are weights of the two kinds of loss, not items of a batch.
 What the paper leaves open and what we took: LSGAN, a mean L1, widths (see ``config.csgan``); real, synthetic and
 reconstructed images weigh the same in the segmentors' loss, which the paper states in words alone; sides are padded to
 multiples of 8 by their last voxels, at every network's entry, and cut again; discriminators and segmentors of a step

@@ -26,10 +26,11 @@ agree at lambda = 0.5 alone: ``branch_weight`` is its own setting.
 Range: translators read and write [-1, 1], RSTN reads [0, 1] (``network.unit``), on real and synthetic images alike.
 
 Deviations: the form "unet3d" has one multi-class residual 3-D U-Net per phase, cross-entropy plus soft Dice and 3-D
-translators; its segmentors start from one that has seen both phases (the ``shared`` stage). RSTN's stacks are drawn by
-a voxel of the target, large slices more often, instead of leaving the smallest 2 % out; only axial ones. Beyond its
-ends a scan repeats its last slice, so that every slice lies in three stacks (RSTN divides by two there). Both
-segmentors train in the same steps, each on its own phase: at lambda = 1 they have nothing in common.
+translators, whose discriminators may see the labels too (``translation.judge.structures``); its segmentors start from
+one that has seen both phases (the ``shared`` stage). RSTN's stacks are drawn by a voxel of the target, large slices
+more often, instead of leaving the smallest 2 % out; only axial ones. Beyond its ends a scan repeats its last slice,
+so that every slice lies in three stacks (RSTN divides by two there). Both segmentors train in the same steps, each on
+its own phase: at lambda = 1 they have nothing in common.
 The paper leaves open, and we took: lambda 0.5; fusion of probabilities in every round; every other choice is a field of
 ``config.PcnConfig`` with its origin.
 """
