@@ -33,6 +33,7 @@ MODELS := pcn-phantom pcn-phantom-translate hpn-phantom urim-phantom pann-phanto
 BUNDLED := src/napari_multiphase/models
 PATHOLOGIES_hpn-phantom := --pathologies pancreas
 PATHOLOGIES_urim-phantom := --pathologies liver
+TRANSLATING := pcn-phantom-translate csgan-phantom
 COMPARED_pcn := pcn-phantom-translate
 
 models: $(MODELS:%=model-%)
@@ -42,6 +43,7 @@ model-%: $(STAMP)
 	else $(BIN)/multiphase train experiments/$*.yaml --seed 1 --out runs/$*-s1; fi
 	$(BIN)/multiphase export runs/$*-s1 $(BUNDLED)/$*
 	$(BIN)/python benchmarks/phantom_dice.py --model $(BUNDLED)/$* $(PATHOLOGIES_$*)
+	$(if $(filter $*,$(TRANSLATING)),$(BIN)/python benchmarks/synthetic_hu.py --model $(BUNDLED)/$*)
 	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
 
 # Each method beside its baselines, three training seeds: hours. One alone: make compare-urim.

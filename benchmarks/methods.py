@@ -7,8 +7,9 @@ Reads the finished runs ``runs/<configuration>-s<seed>`` of a method's configura
 data and seeds. Every model segments every phantom as the program does (`inference.segment` after rigid registration).
 Phantoms have seeds 0 to 9, training uses 1000 and up. Dice of a structure counts where the structure is present; an
 organ with its lesions is scored as well. A method that gives one map is scored on the venous grid, the others on both
-phases (mean; of PCN, which claims a gain in each phase from that phase's scan alone, each by itself). Differences are paired by case and training seed; the 95 % interval is a bootstrap over cases and seeds
-(both drawn with replacement, 10,000 times, percentiles widened for few cases).
+phases (mean; of PCN, which claims a gain in each phase from that phase's scan alone, each by itself). Differences are
+paired by case and training seed; the 95 % interval is a bootstrap over cases and seeds (both drawn with replacement,
+10,000 times, percentiles widened for few cases).
 Writes benchmarks/results/methods-<family>.json.
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -107,6 +107,11 @@ def plain(scores: Mapping[Phase, list[float]]) -> dict[str, Any]:
     }
 
 
+def weights_of(folder: Path) -> str:
+    """SHA-256 of a finished run's weights."""
+    return read_model(folder / MODEL_FOLDER).card.weights_sha256
+
+
 def loaded(folder: Path) -> tuple[Segmentor, Translator | None]:
     """The networks of a finished run."""
     model = read_model(folder / MODEL_FOLDER)
@@ -128,7 +133,11 @@ def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, A
         scores = scored(run, cases, segmentor, translator, other)
         print(words(name, scores), flush=True)
         result[name] = plain(scores)
-    return {"judge": judge.name, "by synthetic phase": result}
+    return {
+        "command": f"python benchmarks/s_score.py --judge {judge} {' '.join(map(str, folders))}",
+        "weights_sha256": {str(folder): weights_of(folder) for folder in folders},
+        "by synthetic phase": result,
+    }
 
 
 def gap(folders: Sequence[Path], phantoms: int) -> dict[str, Any]:

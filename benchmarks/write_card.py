@@ -2,8 +2,8 @@
 
     python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
 
-Reads ``phantom_dice-<model>.json``; ``real_ct.json`` where that model was measured; and the gains over the method's
-baselines in ``methods-<family>.json``.
+Reads ``phantom_dice-<model>.json``; ``real_ct.json`` where that model was measured; the gains over the method's
+baselines in ``methods-<family>.json``; of models that translate ``synthetic_hu-<model>.json`` and ``s_score.json``.
 """
 
 from __future__ import annotations
@@ -55,13 +55,40 @@ def real_metrics(result: dict[str, Any]) -> dict[str, Any]:
 
 def gains(result: dict[str, Any]) -> dict[str, Any]:
     """What the method gains over its baselines: mean Dice over structures, with the 95 % interval."""
-    found = {name: by_structure["mean"] for name, by_structure in result["gain_over"].items()}
+    found = {
+        f"{name} {structure.removesuffix('mean')}".rstrip(): gain
+        for name, by_structure in result["gain_over"].items()
+        for structure, gain in by_structure.items()
+        if structure.endswith("mean")
+    }
     return {
         "compared_command": result["command"],
         "gain_in_mean_dice_over": {
             n: f"{g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for n, g in found.items()
         },
     }
+
+
+def synthetic_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """How far the structures' mean HU lie from the real ones, by synthetic phase, beside the untranslated scan's."""
+    phases = result["by_synthetic_phase"]
+    return {
+        "synthetic_hu_command": result["command"],
+        "synthetic_hu_error": {phase: of["mean_absolute_error"] for phase, of in phases.items()},
+        "synthetic_hu_error_untranslated": {phase: of["untranslated"] for phase, of in phases.items()},
+        "synthetic_hu_within_15": {phase: of["within_15_hu"] for phase, of in phases.items()},
+    }
+
+
+def s_scores(result: dict[str, Any], card: ModelCard) -> dict[str, Any]:
+    """S-score by synthetic phase, of runs whose weights these are, beside real scans and untranslated ones."""
+    rows = result.get("by synthetic phase", {})
+    shown = [name for name, sha in result.get("weights_sha256", {}).items() if sha == card.weights_sha256]
+    if not shown:
+        return {}
+    named = {"this model": shown[0], "real": "real", "untranslated": "untranslated"}
+    scores = {name: {phase: of["mean"] for phase, of in rows[key].items()} for name, key in named.items()}
+    return {"s_score_command": result["command"], "s_score": scores}
 
 
 def metrics_of(card: ModelCard) -> dict[str, Any]:
@@ -82,7 +109,12 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
         if card.weights_sha256 not in compared["weights_sha256"][name].values():
             raise SystemExit(f"{name} is none of the models compared: run {compared['command']} again")
         metrics |= gains(compared)
-    return metrics
+    synthetic = _result(f"synthetic_hu-{name}")
+    if synthetic:
+        if synthetic["weights_sha256"] != card.weights_sha256:
+            raise SystemExit(f"synthetic_hu-{name}.json is of other weights: run {synthetic['command']} again")
+        metrics |= synthetic_metrics(synthetic)
+    return metrics | s_scores(_result("s_score"), card)
 
 
 def _result(name: str) -> dict[str, Any]:

@@ -126,6 +126,28 @@ def test_one_phase_alone_is_seen_by_the_other_phases_segmentor_too(form: str, pa
     np.testing.assert_array_equal(prediction.phases[Phase.VENOUS].labels, whole.phases[Phase.VENOUS].labels)
 
 
+def test_where_a_phase_is_missing_the_plan_names_a_model_that_synthesises_it(
+    pair: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = find_model()
+    two, off = model_of(tmp_path, "unet3d"), model_of(tmp_path, "unet3d", branch_weight=1.0)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model.json").write_text("{}")
+    monkeypatch.setattr("napari_multiphase.io.models.bundled", lambda: [alone.folder, broken, off.folder, two.folder])
+    lone = Study("lone", {Phase.VENOUS: pair.volumes[Phase.VENOUS]})
+    words = "the model 'branches unet3d' would segment a synthetic arterial image as well"
+
+    def offered(model: Model, study: Study, options: SegmentOptions = CPU) -> bool:
+        return any(words in sentence for sentence in make_plan(model, study, options).sentences)
+
+    assert offered(alone, lone)
+    assert not offered(alone, pair) and not offered(two, lone)
+    assert not offered(two, lone, CPU.model_copy(update={"branch_weight": 1.0}))
+    monkeypatch.setattr("napari_multiphase.io.models.bundled", lambda: [alone.folder, off.folder])
+    assert not offered(alone, lone)
+
+
 @EACH
 def test_such_a_model_translates(form: str, pair: Study, tmp_path: Path) -> None:
     image = translate(pair, model_of(tmp_path, form), Phase.VENOUS, TranslateOptions(device="cpu"))

@@ -140,7 +140,8 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         for p in phases
         if not bodies[p].found
     ]
-    notes += _offer(traits, study)
+    if options.branch_weight is None:
+        notes += _offer(traits, study)
     largest: Shape = tuple(max(g.shape[a] for g in grids.values()) for a in range(3))  # type: ignore[assignment]
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
