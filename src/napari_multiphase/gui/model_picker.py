@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QVBoxLayout, QWidget
 
-from napari_multiphase.config import traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.gui.dock_parts import button, row, toggle, wrapped
 from napari_multiphase.gui.remember import recall, remember
@@ -23,6 +22,8 @@ PHANTOMS_ONLY = "Trained on phantoms only: a demonstration, not for patients."
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     """What the card says, as (heading, text)."""
+    from napari_multiphase.config import traits_of  # building all settings takes longer than all docks together
+
     phases = " and ".join(card.phases)
     if traits_of(card.method, card.config).reads == "pair":
         phases += ", both at once: one result, on the venous grid and carried to the arterial one"
