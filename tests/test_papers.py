@@ -17,7 +17,7 @@ SECTIONS = {
     "HPN": "methods/hpn.py",
     "SAM + URIM": "methods/urim",
     "PaNN": "methods/pann.py",
-    "Cycle- and shape-consistent GAN": "methods/csgan.py",
+    "Cycle- and shape-consistent GAN": "methods/csgan",
 }
 
 
@@ -103,7 +103,7 @@ def test_every_entry_of_an_implements_list_says_where():
     assert {"hpn", "pann", "pcn", "urim", "prior", "correlation"} <= named
 
 
-@pytest.mark.parametrize("name", ["hpn", "pann", "csgan"])
-def test_a_loss_that_the_paper_does_not_have_is_a_deviation(name):
-    _, _, deviations = docstring(SOURCE / "methods" / f"{name}.py").partition("\nDeviations: ")
+@pytest.mark.parametrize("file", ["hpn.py", "pann.py", "csgan/__init__.py"])
+def test_a_loss_that_the_paper_does_not_have_is_a_deviation(file):
+    _, _, deviations = docstring(SOURCE / "methods" / file).partition("\nDeviations: ")
     assert "``dice_weight`` above 0 adds a soft Dice" in " ".join(deviations.split())

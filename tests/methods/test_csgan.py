@@ -75,7 +75,7 @@ def test_eq_3_weighs_its_terms_and_gamma_is_0_before_the_last_stage():
     o, b = objective(cycle_weight=7.0, shape_weight=0.5), batch()
     made = o.translated(b)
     cycles = sum((made.reconstructed[p] - b.x[p]).abs().mean() for p in Phase)
-    scores = {p: o.judged(p, made.synthetic[p]) for p in Phase}
+    scores = {p: o.discriminators[p.value](made.synthetic[p]) for p in Phase}
     stage, turns = last(o)
     terms = o.terms(stage, turns["generators"], b)
     assert terms["cycle"].item() == pytest.approx(7 * cycles.item(), abs=1e-9)
@@ -328,8 +328,8 @@ def test_discriminators_judge_the_history_once_it_is_full():
         b = batch(step)
         kept = o.pools["venous"].images.clone()
         found = o.terms(stage, turns["discriminators"], b)["discriminator_venous"].item()
-        real, new = o.judged(V, b.x[V]), o.judged(V, o.generated(V, b.x[A]))
-        olds = [(((real - 1) ** 2).mean() + (o.judged(V, k[None]) ** 2).mean()).item() / 2 for k in kept]
+        real, new = o.discriminators[V.value](b.x[V]), o.discriminators[V.value](o.generated(V, b.x[A]))
+        olds = [(((real - 1) ** 2).mean() + (o.discriminators[V.value](k[None]) ** 2).mean()).item() / 2 for k in kept]
         fresh = (((real - 1) ** 2).mean() + (new**2).mean()).item() / 2
         assert min(abs(found - value) for value in (*olds, fresh)) < 1e-9
         older += abs(found - fresh) > 1e-9
@@ -354,12 +354,14 @@ def test_discriminators_may_see_labels_which_are_the_sources_for_synthetic_image
     terms = o.generator_terms(b, made, shape_weight=0.0)
     for p in Phase:
         seen = torch.cat([made.synthetic[p], b.y[p.other][:, None]], dim=1)
-        assert terms[f"adversarial_{p}"].item() == pytest.approx((o.judged(p, seen) - 1).square().mean().item())
+        assert terms[f"adversarial_{p}"].item() == pytest.approx(
+            (o.discriminators[p.value](seen) - 1).square().mean().item()
+        )
     o.terms(stage, turns["generators"], b)
     found = o.terms(stage, turns["discriminators"], b)
     for p in Phase:
-        real = o.judged(p, torch.cat([b.x[p], b.y[p][:, None]], dim=1))
-        fake = o.judged(p, torch.cat([made.synthetic[p], b.y[p.other][:, None]], dim=1))
+        real = o.discriminators[p.value](torch.cat([b.x[p], b.y[p][:, None]], dim=1))
+        fake = o.discriminators[p.value](torch.cat([made.synthetic[p], b.y[p.other][:, None]], dim=1))
         expected = ((real - 1).square().mean() + fake.square().mean()) / 2
         assert found[f"discriminator_{p}"].item() == pytest.approx(expected.item())
         assert torch.equal(o.pools[p.value].images[0, 1], b.y[p.other][0].double())

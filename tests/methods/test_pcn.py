@@ -387,6 +387,35 @@ def test_the_venous_segmentor_starts_from_where_the_shared_stage_ended_and_only_
     assert not torch.equal(own.nets.of(A).head.bias, own.nets.of(V).head.bias)
 
 
+def told(**translation) -> PcnConfig:
+    """Form unet3d, its discriminators seeing labels."""
+    return changed("unet3d", judge={"width": 2, "halvings": 1, "structures": True}, **translation)
+
+
+def test_discriminators_may_see_labels_which_are_the_sources_for_synthetic_images():
+    own, batch = made("unet3d", told()), batch_of("unet3d")
+    assert not stage_of(own, "translators").draw.unlabelled  # which reads them
+    at = stage_of(own, "joint")
+    own.before_step(at, 0)
+    fooled = own.terms(at, turn_of(at, "translators"), batch)
+    judged = own.terms(at, turn_of(at, "discriminators"), batch)
+    for to in Phase:
+        synthetic = own.nets.translated(to, batch.x[to.other])
+        fake = own.discriminators[to.value](torch.cat([synthetic, batch.y[to.other][:, None]], dim=1))
+        real = own.discriminators[to.value](torch.cat([batch.x[to], batch.y[to][:, None]], dim=1))
+        assert fooled[f"adversarial {to}"].item() == pytest.approx((fake - 1).square().mean().item())
+        expected = ((real - 1).square().mean() + fake.square().mean()) / 2
+        assert judged[f"discriminator {to}"].item() == pytest.approx(expected.item())
+
+
+def test_discriminators_may_move_more_often_than_everything_else():
+    own = made("unet3d", changed("unet3d", judge_moves=3))
+    every = {stage.name: {turn.name: turn.every for turn in stage.turns} for stage in own.stages()}
+    assert every["translators"] == {"translators": 3, "discriminators": 1}
+    assert every["joint"] == {"translators": 3, "discriminators": 1, "segmentors": 3}
+    assert every["shared"] == {"segmentor": 1}  # nothing competes there
+
+
 # --- one labelled phase, mixing, translators of another model --------------------------------------------------------
 
 
@@ -439,9 +468,13 @@ def test_settings_that_do_not_go_together_are_refused():
         ({"translators_from": "x"}, "needs translation"),
         ({"imagenet_weights": "x"}, "form rstn"),
         ({"form": "rstn", "translation": {"resnet": {"out_channels": 1}}}, "in_channels"),
+        ({"form": "rstn", "translation": {"judge": {"structures": True}}}, "form unet3d"),
+        ({"labelled": ["venous"], "translation": {"judge": {"structures": True}}}, "both phases"),
     ):
         with pytest.raises(ValueError, match=words):
             PcnConfig.model_validate(values)
+    frozen = {"judge": {"structures": True}, "steps": 0, "joint_steps": 0}
+    PcnConfig.model_validate({"labelled": ["venous"], "translation": frozen})  # nobody judges
     run = preset("pcn", "smoke")
     for config, words in (
         ({"translation": {"steps": 0, "joint_steps": 0}}, "nothing trains PCN's translators"),

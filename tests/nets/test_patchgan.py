@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_multiphase.config import PatchGanConfig
-from napari_multiphase.nets.patchgan import PatchGan, with_labels
+from napari_multiphase.nets.patchgan import PatchGan
 
 
 def seen(axis_sides: int, halvings: int, axes: int, side: int) -> list[int]:
@@ -61,8 +61,8 @@ def test_with_structures_it_sees_the_image_each_mask_and_the_image_in_each():
     y[0, 0] = 254  # unknown: no structure's
     image, masks = 4 * (x - 0.25), [(y == c)[:, None].float() for c in (1, 2)]
     expected = torch.cat([image, *masks, *(mask * image for mask in masks)], dim=1)
-    assert torch.allclose(first_seen(net, with_labels(x, y)), expected, atol=1e-6)
-    assert torch.equal(first_seen(net, with_labels(x, y).bfloat16().float())[:, 1:3], expected[:, 1:3])
+    assert torch.allclose(first_seen(net, net.shown(x, y)), expected, atol=1e-6)
+    assert torch.equal(first_seen(net, net.shown(x, y).bfloat16().float())[:, 1:3], expected[:, 1:3])
 
 
 def test_normalisation_takes_out_how_bright_the_whole_image_is():

@@ -147,6 +147,11 @@ class PatchGanConfig(Settings):
     before it can tell that it is too dark. Ours; the papers: false."""
 
     @property
+    def shown(self) -> int:
+        """Channels of what it is given: the image's and, with `structures`, one of labels."""
+        return self.in_channels + self.structures
+
+    @property
     def least(self) -> int:
         """Voxels that a side must have for one judgement: its convolutions of stride 1 take one off each."""
         return 3 * 2**self.halvings

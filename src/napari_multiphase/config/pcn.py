@@ -62,6 +62,13 @@ class RstnConfig(Settings):
     """Connected parts of a mask below this share of the largest are dropped in every round. RSTN."""
 
 
+class JudgeConfig(PatchGanConfig):
+    """PCN's discriminators; the form decides about `axes` and `in_channels`."""
+
+    width: int = Field(default=64, ge=1)
+    """Channels of the first convolution, doubled by each further one up to eightfold. CycleGAN."""
+
+
 class TranslationConfig(Settings):
     """The translators G_AV and G_VA, what judges them, and Eq. 4's weights."""
 
@@ -69,8 +76,8 @@ class TranslationConfig(Settings):
     """Translators of form "rstn", stack by stack (Sec. 3)."""
     unet: UNetGenerator3DConfig = UNetGenerator3DConfig()
     """Translators of form "unet3d". Ours."""
-    judge: PatchGanConfig = PatchGanConfig(axes=2, in_channels=SLICES, width=64)
-    """The discriminators; the form decides whether they see stacks of slices (CycleGAN's sizes) or volumes."""
+    judge: JudgeConfig = JudgeConfig()
+    """The discriminators, on stacks of slices or on volumes."""
     judge_moves: int = Field(default=1, ge=1)
     """Steps of the discriminators for each of the translators' and, beside them, the segmentors'; a step of training is
     one of theirs. CycleGAN: 1; above it is ours, for short trainings."""

@@ -21,10 +21,8 @@ from napari_multiphase.nets.translators import stretched
 
 
 class PatchGan(nn.Module):
-    """(B, C, *sides) in [-1, 1] -> scores (B, 1, *fewer) of a patch each, 1 for real; sides from ``config.least``.
-
-    With ``config.structures`` its input is `with_labels` (B, C + 1, *sides), of `classes` channels with the background.
-    """
+    """What `shown` gives of images in [-1, 1] -> scores (B, 1, *fewer) of a patch each, 1 for real; sides from
+    ``config.least``. `classes` counts the labels' channels, the background with them."""
 
     def __init__(self, config: PatchGanConfig, classes: int = 1) -> None:
         super().__init__()
@@ -40,14 +38,14 @@ class PatchGan(nn.Module):
         self.net = nn.Sequential(*layers, conv(widths[-1], 1, 4, 1, padding=1))
         (normal_weights if config.norm == "instance" else he_weights)(self)
 
+    def shown(self, x: Tensor, y: Tensor) -> Tensor:
+        """Images (B, C, *sides) and the labels' channels of what they show (B, *sides) -> what a history can hold
+        (B, ``config.shown``, *sides): the images alone, or with the labels behind them."""
+        return torch.cat([x, y[:, None].to(x)], dim=1) if self.config.structures else x
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.config.structures:
             return self.net(stretched(x, self.config.stretch))
         image, channel = stretched(x[:, :-1], self.config.stretch), x[:, -1:]
         masks = [(channel == c).to(x) for c in range(1, self.classes)]
         return self.net(torch.cat([image, *masks, *(mask * image for mask in masks)], dim=1))
-
-
-def with_labels(x: Tensor, y: Tensor) -> Tensor:
-    """(B, C, *sides) and its labels' channels (B, *sides) -> both as one tensor, which a history can hold."""
-    return torch.cat([x, y[:, None].to(x)], dim=1)

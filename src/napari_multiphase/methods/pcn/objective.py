@@ -26,7 +26,7 @@ from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntro
 from napari_multiphase.methods.base import Batch, Draw, Objective, Stage, Turn, stored_state
 from napari_multiphase.methods.pcn.network import PcnNets, translator_name, unit
 from napari_multiphase.methods.pcn.rstn import Mode, Rstn
-from napari_multiphase.nets.patchgan import PatchGan, with_labels
+from napari_multiphase.nets.patchgan import PatchGan
 from napari_multiphase.nets.resnet import load_encoder
 from napari_multiphase.volume import Phase
 
@@ -97,7 +97,7 @@ class PcnObjective(Objective):
         self.discriminators, self.pools = nn.ModuleDict(), nn.ModuleDict()
         translation = config.translation
         if translation is not None and translation.trains:
-            shape = self.patch_vox if rstn else (1 + translation.judge.structures, *patch_vox)
+            shape = (config.discriminator.shown, *(patch_vox[1:] if rstn else patch_vox))
             for phase in Phase:
                 self.discriminators[phase.value] = PatchGan(config.discriminator, classes)
                 self.pools[phase.value] = ImagePool(translation.pool, shape)
@@ -198,7 +198,7 @@ class PcnObjective(Objective):
         labels, lam, labelled = x[:, 0], self.lam(stage), self.config.labelled
         made_of = [phase.other for phase in labelled] if lam < 1 else []
         if turn.name == "discriminators":
-            return [judge(self._shown(image, labels)) for judge in self.discriminators.values() for _ in range(2)]
+            return [self._judged(phase, image, labels) for phase in Phase for _ in range(2)]
         if turn.name == "segmentors":
             nets = [self.nets.of(phase) for phase in (*(labelled if lam > 0 else ()), *made_of)]
             return [logits for net in nets for logits in _passes(net, image)]
@@ -206,7 +206,7 @@ class PcnObjective(Objective):
             return _passes(self._single(turn), image)
         made = {to: self.nets.translated(to, image) for to in Phase}
         back = [self.nets.translated(to, made[to.other]) for to in Phase]
-        judged = [self.discriminators[to.value](self._shown(made[to], labels)) for to in Phase]
+        judged = [self._judged(to, made[to], labels) for to in Phase]
         through = [(self.nets.of(to), made[to]) for to in made_of] if stage.name == "joint" else []
         return [*made.values(), *back, *judged, *(logits for net, seen in through for logits in _passes(net, seen))]
 
@@ -233,9 +233,10 @@ class PcnObjective(Objective):
         x = batch.x[phase]
         return x[:, 0] if self.config.form == "rstn" else x
 
-    def _shown(self, image: Tensor, y: Tensor) -> Tensor:
-        """What discriminators see of an image and the labels of what it shows."""
-        return with_labels(image, y) if self.config.discriminator.structures else image
+    def _judged(self, phase: Phase, image: Tensor, y: Tensor) -> Tensor:
+        """Scores of an image that shows what the labels y do."""
+        judge = self.discriminators[phase.value]
+        return judge(judge.shown(image, y))  # type: ignore[operator]
 
     def _seg(self, stage: Stage, batch: Batch, phase: Phase, net: nn.Module, image: Tensor) -> dict[str, Tensor]:
         """L_seg of an image that shows what the labels of `phase` do."""
@@ -273,8 +274,7 @@ class PcnObjective(Objective):
         terms: dict[str, Tensor] = {}
         for to in Phase:
             back = self.nets.translated(to, made[to.other])
-            shown = self._shown(made[to], batch.y[to.other])
-            terms[f"adversarial {to}"] = generator_loss(self.discriminators[to.value](shown))
+            terms[f"adversarial {to}"] = generator_loss(self._judged(to, made[to], batch.y[to.other]))
             terms[f"cycle {to}"] = translation.cycle_weight * cycle_loss(back, x[to])
             if translation.identity_weight:
                 own = self.nets.translated(to, x[to])
@@ -291,10 +291,10 @@ class PcnObjective(Objective):
         terms = {}
         for salt, phase in enumerate(Phase, start=len(Phase)):
             judge, pool = self.discriminators[phase.value], self.pools[phase.value]
-            made = self._shown(self._synthetic(batch, phase), batch.y[phase.other])
+            made = judge.shown(self._synthetic(batch, phase), batch.y[phase.other])  # type: ignore[operator]
             fake = pool.exchange(made, batch.draws(salt))  # type: ignore[operator]
-            real = self._shown(self._image(batch, phase), batch.y[phase])
-            terms[f"discriminator {phase}"] = discriminator_loss(judge(real), judge(fake))
+            real = self._judged(phase, self._image(batch, phase), batch.y[phase])
+            terms[f"discriminator {phase}"] = discriminator_loss(real, judge(fake))
         return terms
 
 
