@@ -1,0 +1,350 @@
+"""Deformable registration beside SimpleITK's demons, elastix and ANTs SyN: error, folds, inverse, time and memory.
+
+    python benchmarks/registration.py                                   # everything, four motions
+    python benchmarks/registration.py --motions 20 --methods mind "sitk demons"
+    python benchmarks/registration.py --quick                           # a small phantom; nothing is written
+
+On phantoms with 0, 10, 20 and 30 mm of breathing. All methods get the same two scans and the same rigid start; every
+run is a process of its own with as many threads as asked for, whose peak resident memory is read at its end and whose
+times (wall clock, and processor time for busy machines) leave out starting Python and reading the scans. Peers get the
+arterial scan already resampled through the start. A peer that is not installed (itk-elastix, antspyx) is named and left
+out. Figures: target error over voxels within 10 mm of an organ's surface, pancreas surface distance, folded voxels and
+inverse error in the body, all on the venous voxel grid.
+Writes ``benchmarks/results/registration.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_multiphase.imaging.body import body_mask
+from napari_multiphase.imaging.resample import resample
+from napari_multiphase.labels import ids_of_group
+from napari_multiphase.phantom import PhantomSpec, make_phantom
+from napari_multiphase.registration import field_quality, register_rigid
+from napari_multiphase.registration.dense import DenseField
+from napari_multiphase.volume import Grid, Phase, Volume
+
+RESULTS = Path(__file__).parent / "results"
+MOTIONS_MM = (0.0, 10.0, 20.0, 30.0)
+FIRST_SEED = 700
+FULL = {"shape": (96, 192, 192), "spacing_mm": (3.0, 2.0, 2.0)}
+QUICK = {"shape": (56, 96, 116), "spacing_mm": (4.5, 3.2, 3.2)}
+CLIP_HU = (-200.0, 300.0)
+OURS = ("mind", "demons")
+
+Fields = tuple[np.ndarray, np.ndarray | None]
+"""Displacement (D, H, W, 3) in LPS mm on the venous grid, before the start; and its inverse, on that grid, or None."""
+
+
+# --- the methods -----------------------------------------------------------------------------------------------------
+
+
+def ours(name: str, pair: Pair) -> tuple[DenseField, DenseField]:
+    """This package: the total maps, start included."""
+    from napari_multiphase.registration.deformable import register_deformable
+
+    found = register_deformable(pair.venous, pair.arterial, pair.start, method=name)
+    return found.venous_to_arterial, found.arterial_to_venous
+
+
+def sitk_demons(pair: Pair) -> Fields:
+    """Diffeomorphic demons of SimpleITK on histogram-matched scans, three levels; inverse by its own iteration."""
+    import SimpleITK as sitk
+
+    fixed = _sitk_image(pair.fixed(), pair.grid)
+    moving = sitk.HistogramMatching(_sitk_image(pair.moving(), pair.grid), fixed, 256, 15, True)
+    field = None
+    for factor, steps in ((4, 60), (2, 40), (1, 20)):
+        small = [sitk.Shrink(sitk.DiscreteGaussian(i, (0.5 * factor) ** 2, 16, 0.01, False), [factor] * 3)
+                 if factor > 1 else i for i in (fixed, moving)]  # fmt: skip
+        demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+        demons.SetNumberOfIterations(steps)
+        demons.SetSmoothDisplacementField(True)
+        demons.SetStandardDeviations(1.5)
+        if field is None:
+            field = demons.Execute(*small)
+        else:
+            field = demons.Execute(*small, sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear))
+    inverse = sitk.InvertDisplacementField(field, 30, 0.05, 0.01, True)
+    return sitk.GetArrayFromImage(field), sitk.GetArrayFromImage(inverse)
+
+
+def elastix(pair: Pair) -> Fields:
+    """B-splines of elastix with its own default parameters (Mattes mutual information, four levels)."""
+    import itk
+
+    fixed, moving = (_itk_image(itk, data, pair.grid) for data in (pair.fixed(), pair.moving()))
+    parameters = itk.ParameterObject.New()
+    parameters.AddParameterMap(parameters.GetDefaultParameterMap("bspline", 4))
+    _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+    field = itk.transformix_deformation_field(moving, result)
+    return np.asarray(itk.array_from_image(field), np.float32), None
+
+
+def ants_syn(metric: str) -> Callable[[Pair], Fields]:
+    """SyN of ANTs with its default schedule; `metric` is "mattes" (its default) or "CC" (radius 4)."""
+
+    def run(pair: Pair) -> Fields:
+        import ants
+
+        fixed, moving = (_ants_image(ants, data, pair.grid) for data in (pair.fixed(), pair.moving()))
+        with tempfile.TemporaryDirectory() as folder:
+            found = ants.registration(
+                fixed,
+                moving,
+                type_of_transform="SyNOnly",
+                initial_transform="Identity",
+                syn_metric=metric,
+                syn_sampling=4 if metric == "CC" else 32,
+                outprefix=f"{folder}/",
+            )
+            warps = [next(p for p in found[key] if p.endswith(".nii.gz")) for key in ("fwdtransforms", "invtransforms")]
+            there, back = (ants.image_read(path).numpy().transpose(2, 1, 0, 3) for path in warps)
+        return there.astype(np.float32), back.astype(np.float32)
+
+    return run
+
+
+PEERS: dict[str, tuple[str, Callable[[Pair], Fields]]] = {
+    "sitk demons": ("SimpleITK", sitk_demons),
+    "elastix": ("itk", elastix),
+    "ants syn": ("ants", ants_syn("mattes")),
+    "ants syn cc": ("ants", ants_syn("CC")),
+}
+
+
+# --- a pair, and one run ---------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """A phantom's scans, labels, true motion and rigid start, read from a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / "pair.npz") as held:
+            spacing, origin = (tuple(float(v) for v in held[name]) for name in ("spacing_mm", "origin_mm"))
+            self.grid = Grid(held["venous"].shape, spacing, origin)
+            self.venous, self.arterial = (Volume.from_array(held[p], spacing, origin) for p in ("venous", "arterial"))
+            self.start = held["start"]
+
+    @staticmethod
+    def write(folder: Path, spec: PhantomSpec) -> str:
+        """Make the phantom and register it rigidly; the sentence of that."""
+        study, grid = make_phantom(spec), spec.grid
+        venous, arterial = study.volumes[Phase.VENOUS], study.volumes[Phase.ARTERIAL]
+        rigid = register_rigid(venous, arterial)
+        scans = {"venous": venous.data, "arterial": arterial.data, "start": rigid.venous_to_arterial_mm}
+        np.savez(folder / "pair.npz", **scans, spacing_mm=grid.spacing_mm, origin_mm=grid.origin_mm)
+        labels = {f"{phase}_labels": study.labels[phase] for phase in Phase}
+        np.savez(folder / "truth.npz", motion_mm=study.motion_mm, **labels)
+        return str(rigid.quality["sentence"])
+
+    def fixed(self) -> np.ndarray:
+        """The venous scan as peers get it: float32, clipped."""
+        return np.clip(self.venous.data.astype(np.float32), *CLIP_HU)
+
+    def moving(self) -> np.ndarray:
+        """The arterial scan through the start, on the venous grid, clipped."""
+        data = self.arterial.data.astype(np.float32)
+        return np.clip(resample(data, self.grid, self.grid, transform=self.start), *CLIP_HU)
+
+
+def one(method: str, folder: Path) -> dict[str, Any]:
+    """Run a method in this process; leave its maps in the folder; seconds and peak memory (MB)."""
+    pair = Pair(folder)
+    began, used = time.perf_counter(), time.process_time()
+    if method in OURS:
+        there, back = ours(method, pair)
+        seconds, used = time.perf_counter() - began, time.process_time() - used
+        fields = {"there": there.on(pair.grid), "back": back.on(pair.grid)}
+    else:
+        forward, inverse = PEERS[method][1](pair)
+        seconds, used = time.perf_counter() - began, time.process_time() - used
+        fields = {"there": _after(forward, pair)}
+        if inverse is not None:
+            fields["back"] = _before(inverse, pair)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KB on Linux
+    np.savez(folder / "maps.npz", **{name: np.asarray(field, np.float32) for name, field in fields.items()})
+    return {"seconds": round(seconds, 2), "processor_seconds": round(used, 2), "peak_memory_mb": round(peak)}
+
+
+def _places(grid: Grid) -> np.ndarray:
+    z, y, x = (o + s * np.arange(n) for o, s, n in zip(grid.origin_mm, grid.spacing_mm, grid.shape, strict=True))
+    return np.stack(np.broadcast_arrays(x, y[:, None], z[:, None, None]), axis=-1)
+
+
+def _after(displacement: np.ndarray, pair: Pair) -> np.ndarray:
+    """The start applied after a displacement, as one displacement."""
+    points = _places(pair.grid)
+    return (points + displacement) @ pair.start[:3, :3].T + pair.start[:3, 3] - points
+
+
+def _before(displacement: np.ndarray, pair: Pair) -> np.ndarray:
+    """The start undone before a displacement, as one displacement."""
+    points = _places(pair.grid).reshape(-1, 3)
+    back = np.linalg.inv(pair.start)
+    at = points @ back[:3, :3].T + back[:3, 3]
+    field = DenseField(np.ascontiguousarray(displacement, np.float32), pair.grid)
+    return (field.map(at) - points).reshape(*pair.grid.shape, 3)
+
+
+def _sitk_image(data: np.ndarray, grid: Grid) -> Any:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(data)
+    image.SetSpacing(grid.spacing_mm[::-1])
+    image.SetOrigin(grid.origin_mm[::-1])
+    return image
+
+
+def _itk_image(itk: Any, data: np.ndarray, grid: Grid) -> Any:
+    image = itk.image_from_array(np.ascontiguousarray(data, np.float32))
+    image.SetSpacing(grid.spacing_mm[::-1])
+    image.SetOrigin(grid.origin_mm[::-1])
+    return image
+
+
+def _ants_image(ants: Any, data: np.ndarray, grid: Grid) -> Any:
+    return ants.from_numpy(data.transpose(2, 1, 0), origin=grid.origin_mm[::-1], spacing=grid.spacing_mm[::-1])
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def figures(folder: Path, there: DenseField, back: DenseField | None) -> dict[str, Any]:
+    """What a map is worth on this phantom."""
+    pair = Pair(folder)
+    with np.load(folder / "truth.npz") as truth:
+        venous, arterial, motion = (truth[name] for name in ("venous_labels", "arterial_labels", "motion_mm"))
+    grid = pair.grid
+    error = field_quality.target_error_mm(there, motion, grid, field_quality.near_surfaces(venous, grid))
+    distances = field_quality.structure_distances(there, venous, grid, arterial, grid, ids_of_group(6)).pooled_mm
+    body = body_mask(pair.venous.data, grid, margin_mm=0.0)
+    out = {
+        "target_error_mm": round(float(error.mean()), 3),
+        "target_error_p95_mm": round(float(np.percentile(error, 95)), 3),
+        "pancreas_mm": [round(float(distances.mean()), 3), round(float(distances.std()), 3)],
+        "folded_share": field_quality.folded_share(there, body),
+        "jacobian_min": round(float(field_quality.jacobian(there)[body].min()), 3),
+    }
+    if back is not None:
+        apart = field_quality.inverse_error_mm(there, back, _places(grid)[body][::17])
+        out["inverse_mean_mm"], out["inverse_max_mm"] = round(float(apart.mean()), 3), round(float(apart.max()), 3)
+    return out
+
+
+def baseline(folder: Path) -> dict[str, Any]:
+    """The start alone, and the truth itself: what no method can be better than."""
+    pair = Pair(folder)
+    with np.load(folder / "truth.npz") as truth:
+        motion = truth["motion_mm"]
+    still = _after(np.zeros((*pair.grid.shape, 3)), pair).astype(np.float32)
+    maps = {"rigid": still, "truth": motion}
+    return {name: figures(folder, DenseField(field, pair.grid), None) for name, field in maps.items()}
+
+
+def child(method: str, folder: Path, threads: int) -> dict[str, Any]:
+    """`one` in a process of its own, and the figures of what it left."""
+    (folder / "maps.npz").unlink(missing_ok=True)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads))
+    command = [sys.executable, __file__, "--one", method, "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"}
+    row = json.loads(done.stdout.strip().splitlines()[-1])
+    grid = Pair(folder).grid
+    with np.load(folder / "maps.npz") as maps:
+        there = DenseField(maps["there"], grid)
+        back = DenseField(maps["back"], grid) if "back" in maps else None
+    return row | figures(folder, there, back)
+
+
+def table(cases: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [
+        "| motion | method | target error, mm | pancreas, mm | folded | inverse max, mm | s | MB |",
+        "|" + " --- |" * 8,
+    ]
+    for motion, rows in cases.items():
+        for name, row in rows.items():
+            if "failed" in row:
+                lines.append(f"| {motion} | {name} | {row['failed']} |" + " |" * 6)
+                continue
+            mean, sd = row["pancreas_mm"]
+            cells = [
+                motion,
+                name,
+                f"{row['target_error_mm']:.2f}",
+                f"{mean:.2f} ± {sd:.2f}",
+                f"{row['folded_share']:.1e}",
+            ]
+            cells += [str(row.get(key, "")) for key in ("inverse_max_mm", "seconds", "peak_memory_mb")]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _setup(threads: int) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    out: dict[str, Any] = {"threads": threads, "python": platform.python_version(), "processor": platform.machine()}
+    for name in ("torch", "SimpleITK", "itk-elastix", "antspyx"):
+        with contextlib.suppress(PackageNotFoundError):
+            out[name] = version(name)
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        out["processor"] = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return out
+
+
+def main() -> None:
+    """Command line."""
+    names = [*OURS, *PEERS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--motions", type=float, nargs="+", default=MOTIONS_MM, metavar="MM")
+    parser.add_argument("--methods", nargs="+", choices=names, default=names)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a small phantom; results are not written")
+    parser.add_argument("--one", choices=names, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(one(args.one, args.folder)))
+        return
+    absent = [name for name in args.methods if name in PEERS and find_spec(PEERS[name][0]) is None]
+    for name in absent:
+        print(f"{name} is left out: the package {PEERS[name][0]} is not installed", flush=True)
+    result: dict[str, Any] = {"setup": _setup(args.threads), "absent": absent, "cases": {}}
+    for motion in args.motions:
+        spec = PhantomSpec(**(QUICK if args.quick else FULL), seed=FIRST_SEED + int(motion), motion_mm=motion)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            print(f"{motion:g} mm: {Pair.write(folder, spec)}", flush=True)
+            rows = result["cases"][f"{motion:g} mm"] = baseline(folder)
+            for method in args.methods:
+                if method not in absent:
+                    rows[method] = child(method, folder, args.threads)
+                    print(f"  {method}: {json.dumps(rows[method])}", flush=True)
+            if not args.quick:  # after each case: a run that is ended early leaves what it has
+                RESULTS.mkdir(parents=True, exist_ok=True)
+                (RESULTS / "registration.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(table(result["cases"]))
+
+
+if __name__ == "__main__":
+    main()

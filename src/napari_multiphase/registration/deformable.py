@@ -1,0 +1,212 @@
+"""Deformable registration of the arterial scan to the venous one, robust to contrast, after a rigid start.
+
+Both scans are averaged to a few mm and described by self-similarity, which contrast medium hardly changes; a stationary
+velocity on the venous body's box is found from coarse to fine, and its exponential, with that of its negative, gives
+the map and its inverse without folds. Runs in torch on a CPU or a CUDA device, so the window's process must not import
+this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.events import Cancel, Event, OnEvent, ignore
+from napari_multiphase.imaging.resample import resample
+from napari_multiphase.registration import velocity
+from napari_multiphase.registration.demons import Demons
+from napari_multiphase.registration.dense import DenseField
+from napari_multiphase.registration.descriptors import describe
+from napari_multiphase.registration.field_quality import inverse_error_mm, jacobian
+from napari_multiphase.registration.gauss_newton import GaussNewton
+from napari_multiphase.registration.pyramid import Level
+from napari_multiphase.volume import Grid, Volume
+
+Method = GaussNewton | Demons
+METHODS: Mapping[str, Callable[[], Method]] = {"mind": GaussNewton, "demons": Demons}
+"""Names that a user may give, and their settings: "mind" is the default, "demons" the registration of HPN."""
+DEFAULT = "mind"
+CHECKED_POINTS = 50_000
+WORTH = 1e-6
+"""Descriptors must come closer by this (mean square) for a deformation to be kept; two phases differ by about 0.02."""
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A dense map between the phases and its inverse.
+
+    Attributes
+    ----------
+    venous_to_arterial : venous point -> arterial point (the rigid start included), on a coarse grid of the venous body.
+    arterial_to_venous : its inverse, on a coarse grid of the arterial body.
+    method : "mind" or "demons"; "rigid" where deforming did not make the scans more alike.
+    quality : "folded_share" and "jacobian_min" (of the body), "inverse_mean_mm", "inverse_max_mm", "moved_mean_mm" and
+        "moved_max_mm" beyond the start, "difference_before" and "difference_after" (mean squared difference of the
+        descriptors), "sentence". JSON types.
+    """
+
+    venous_to_arterial: DenseField
+    arterial_to_venous: DenseField
+    method: str
+    quality: Mapping[str, Any]
+
+
+def register_deformable(
+    venous: Volume,
+    arterial: Volume,
+    start_mm: NDArray[np.floating[Any]],
+    *,
+    method: str | Method = DEFAULT,
+    organs: NDArray[np.integer[Any]] | None = None,
+    device: str = "auto",
+    on_event: OnEvent = ignore,
+    cancel: Cancel | None = None,
+) -> Deformation:
+    """The dense map from venous to arterial points (LPS mm) that aligns two CT volumes in HU.
+
+    Parameters
+    ----------
+    start_mm : 4 x 4, venous point -> arterial point in LPS mm: where to begin, usually `register_rigid`'s.
+    method : a name of `METHODS`, or settings.
+    organs : labels (D, H, W) on the venous grid, whose surfaces "demons" does not smooth across.
+    device : "cpu", "cuda" or "auto": CUDA where there is one.
+
+    Raises
+    ------
+    UserError : an unknown method, one of the scans shows no body, or they do not overlap.
+    Cancelled : `cancel` was set.
+    """
+    name, settings = _settings(method)
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    start = np.asarray(start_mm, float)
+    on_event(Event("progress", "deforming, preparing", 0.0))
+
+    def on_step(number: int, step: int) -> None:
+        if cancel is not None:
+            cancel.check()
+        share = _share(settings, levels, number, step)
+        on_event(Event("progress", f"deforming, level {number + 1} of {len(levels)}", 0.05 + 0.85 * share))
+
+    with torch.inference_mode():
+        levels = _levels(venous, arterial, start, settings.spacings_mm, where)
+        fine = levels[-1]
+        if not float((fine.weight * fine.warped(torch.zeros((3, *fine.grid.shape), device=where))[1]).sum()) > 100:
+            raise UserError("the two scans cannot be registered: no part of the body is in both")
+        if isinstance(settings, Demons):
+            v = settings.run(levels, on_step, _organs_on(organs, venous.grid, fine))
+        else:
+            v = settings.run(levels, on_step)
+        if cancel is not None:
+            cancel.check()
+        on_event(Event("progress", "deforming, measuring the fit", 0.92))
+        result = _result(fine, v, start, name)
+    on_event(Event("progress", str(result.quality["sentence"]), 1.0))
+    return result
+
+
+def _settings(method: str | Method) -> tuple[str, Method]:
+    if not isinstance(method, str):
+        return ("demons" if isinstance(method, Demons) else "mind"), method
+    if method not in METHODS:
+        raise UserError(f"there is no deformable registration {method!r}: choose one of {', '.join(METHODS)}")
+    return method, METHODS[method]()
+
+
+def _levels(
+    venous: Volume, arterial: Volume, start: NDArray[np.float64], spacings_mm: tuple[float, ...], device: str
+) -> list[Level]:
+    fine = Level.of(venous, arterial, start, spacings_mm[-1], device)
+    return [*(fine.coarser(spacing) for spacing in spacings_mm[:-1]), fine]
+
+
+def _share(settings: Method, levels: list[Level], number: int, step: int) -> float:
+    """Share of the work that lies before a step; a step costs its level's number of voxels."""
+    costs = [level.fixed.numel() for level in levels]
+    work = [count * cost for count, cost in zip(settings.steps, costs, strict=True)]
+    return (sum(work[:number]) + step * costs[number]) / sum(work)
+
+
+def _organs_on(organs: NDArray[np.integer[Any]] | None, grid: Grid, level: Level) -> Tensor | None:
+    if organs is None:
+        return None
+    return torch.from_numpy(resample(organs, grid, level.grid, order=0).astype(np.int64)).to(level.fixed.device)
+
+
+def _result(level: Level, v: Tensor, start: NDArray[np.float64], name: str) -> Deformation:
+    """Both maps with their figures, or the start alone where deforming made nothing more alike."""
+    spacing = level.grid.spacing_mm
+    forward, still = velocity.exp(v, spacing), torch.zeros_like(v)
+    before, after = _difference(level, still), _difference(level, forward)
+    kept = after < before - WORTH
+    if not kept:
+        v, forward = still, still
+    there = _field(forward, level.grid, level.grid, np.eye(4), start)
+    back = _field(velocity.exp(-v, spacing), level.grid, level.moving_grid, np.linalg.inv(start), np.eye(4))
+    body = level.weight.cpu().numpy() > 0
+    moved = forward.norm(dim=0).cpu().numpy()[body]
+    determinants = jacobian(there)[1:-1, 1:-1, 1:-1][body]
+    points = _points_mm(level.grid, body)
+    apart = inverse_error_mm(there, back, points[:: max(1, len(points) // CHECKED_POINTS)])
+    quality: dict[str, Any] = {
+        "folded_share": float((determinants <= 0).mean()),
+        "jacobian_min": round(float(determinants.min()), 3),
+        "inverse_mean_mm": round(float(apart.mean()), 3),
+        "inverse_max_mm": round(float(apart.max()), 3),
+        "moved_mean_mm": round(float(moved.mean()), 2),
+        "moved_max_mm": round(float(moved.max()), 2),
+        "difference_before": round(before, 5),
+        "difference_after": round(after, 5),
+    }
+    quality["sentence"] = _sentence(quality, kept)
+    return Deformation(there, back, name if kept else "rigid", quality)
+
+
+def _difference(level: Level, displacement: Tensor) -> float:
+    """Mean squared difference of the descriptors in the body, where the moving scan reaches."""
+    image, inside = level.warped(displacement)
+    weight = level.weight * inside
+    difference = ((describe(level.fixed) - describe(image)) ** 2).mean(dim=0)
+    return float((difference * weight).sum() / weight.sum().clamp_min(1.0))
+
+
+def _field(
+    displacement: Tensor, grid: Grid, target: Grid, before: NDArray[np.float64], after: NDArray[np.float64]
+) -> DenseField:
+    """`after` o (id + displacement) o `before` as a field on `target`, one more point on each side.
+
+    `displacement` (3, D, H, W) in mm lies on `grid`; `before` and `after` are 4 x 4 on LPS mm.
+    """
+    wide = Grid(
+        (target.shape[0] + 2, target.shape[1] + 2, target.shape[2] + 2),
+        target.spacing_mm,
+        tuple(o - s for o, s in zip(target.origin_mm, target.spacing_mm, strict=True)),  # type: ignore[arg-type]
+    )
+    inner = DenseField(np.ascontiguousarray(np.moveaxis(displacement.flip(0).cpu().numpy(), 0, -1)), grid)
+    points = _points_mm(wide, np.ones(wide.shape, bool))
+    at = inner.map(points @ before[:3, :3].T + before[:3, 3])
+    out = at @ after[:3, :3].T + after[:3, 3] - points
+    return DenseField(out.reshape(*wide.shape, 3).astype(np.float32), wide)
+
+
+def _points_mm(grid: Grid, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N, 3) LPS mm (x, y, z) of the grid's points that are set in `where`."""
+    return (np.argwhere(where) * np.array(grid.spacing_mm) + np.array(grid.origin_mm))[:, ::-1]
+
+
+def _sentence(quality: Mapping[str, Any], kept: bool) -> str:
+    if not kept:
+        return "Rigid only: deforming the arterial scan made it no more like the venous one."
+    found = (
+        f"Deformed by {quality['moved_mean_mm']:.1f} mm on average, {quality['moved_max_mm']:.1f} mm at most, beyond "
+        f"the rigid start; there and back misses by {quality['inverse_mean_mm']:.2f} mm"
+    )
+    if quality["folded_share"] > 0:
+        return f"{found}; the map folds in {quality['folded_share']:.2%} of the body: look at it before using it."
+    return f"{found}; nothing folds."
