@@ -102,6 +102,7 @@ def ants_syn(metric: str) -> Callable[[Pair], Fields]:
 
     def run(pair: Pair) -> Fields:
         import ants
+        import SimpleITK as sitk
 
         fixed, moving = (_ants_image(ants, data, pair.grid) for data in (pair.fixed(), pair.moving()))
         with tempfile.TemporaryDirectory() as folder:
@@ -115,8 +116,8 @@ def ants_syn(metric: str) -> Callable[[Pair], Fields]:
                 outprefix=f"{folder}/",
             )
             warps = [next(p for p in found[key] if p.endswith(".nii.gz")) for key in ("fwdtransforms", "invtransforms")]
-            there, back = (ants.image_read(path).numpy().transpose(2, 1, 0, 3) for path in warps)
-        return there.astype(np.float32), back.astype(np.float32)
+            there, back = (np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(path)), np.float32) for path in warps)
+        return there, back
 
     return run
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_multiphase.registration import velocity
 from napari_multiphase.registration.demons import diffuse_along, force, surface_normals
 from napari_multiphase.registration.descriptors import CHANNELS, self_similarity
-from napari_multiphase.registration.gauss_newton import _solve, membrane
+from napari_multiphase.registration.gauss_newton import GaussNewton
 
 SPACING = (2.0, 1.0, 1.5)
 
@@ -125,5 +125,6 @@ def test_the_normal_equations_are_solved() -> None:
     g = torch.randn(4, 3, 5, 6, 7, generator=rng)
     tensor = {(i, j): (g[:, i] * g[:, j]).sum(dim=0) for i in range(3) for j in range(i, 3)}
     wanted = torch.randn(3, 5, 6, 7, generator=rng)
-    right = 0.5 * membrane(wanted, SPACING) + (g * (g * wanted).sum(dim=1, keepdim=True)).sum(dim=0)
-    assert torch.allclose(_solve(tensor, right, SPACING, 0.5, 200), wanted, atol=0.02)
+    settings = GaussNewton(stretching=0.5, bending=0.2, rounds=300)
+    right = settings.stiffness(wanted, SPACING) + (g * (g * wanted).sum(dim=1, keepdim=True)).sum(dim=0)
+    assert torch.allclose(settings.solve(tensor, right, SPACING), wanted, atol=0.02)
