@@ -19,10 +19,10 @@ SPACING = (2.0, 1.0, 1.5)
 
 @pytest.fixture
 def bump() -> Tensor:
-    """A smooth velocity of up to 4 mm that vanishes at the lattice's border."""
+    """A smooth velocity of up to 3 mm that vanishes at the lattice's border."""
     z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (18, 28, 24)), indexing="ij")
     hill = (1 - z**2) ** 2 * (1 - y**2) ** 2 * (1 - x**2) ** 2
-    return 4.0 * torch.stack([hill * torch.cos(2 * x), -hill * torch.sin(3 * z + 1), 0.7 * hill])
+    return 2.5 * torch.stack([hill * torch.cos(2 * x), -hill * torch.sin(2 * z + 1), 0.7 * hill])
 
 
 def test_exp_of_nothing_is_the_identity() -> None:
@@ -45,8 +45,8 @@ def test_exp_of_a_linear_velocity_is_the_matrix_exponential() -> None:
 def test_exp_of_minus_v_undoes_exp_of_v_and_nothing_folds(bump: Tensor) -> None:
     there, back = velocity.exp(bump, SPACING), velocity.exp(-bump, SPACING)
     apart = velocity.compose(back, there, SPACING)
-    assert there.norm(dim=0).max() > 3.0
-    assert apart.norm(dim=0).max() < 0.3
+    assert there.norm(dim=0).max() > 2.0
+    assert apart.norm(dim=0).max() < 0.2
     slopes = velocity.gradient(there, SPACING).permute(2, 3, 4, 0, 1)
     assert torch.linalg.det(torch.eye(3) + slopes).min() > 0.0
 
@@ -127,4 +127,5 @@ def test_the_normal_equations_are_solved() -> None:
     wanted = torch.randn(3, 5, 6, 7, generator=rng)
     settings = GaussNewton(stretching=0.5, bending=0.2, rounds=300)
     right = settings.stiffness(wanted, SPACING) + (g * (g * wanted).sum(dim=1, keepdim=True)).sum(dim=0)
-    assert torch.allclose(settings.solve(tensor, right, SPACING), wanted, atol=0.02)
+    found = settings.solve(tensor, right, SPACING)
+    assert float((found - wanted).norm()) < 0.01 * float(wanted.norm())
