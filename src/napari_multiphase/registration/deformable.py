@@ -34,7 +34,6 @@ METHODS: Mapping[str, Callable[[], Method]] = {"mind": GaussNewton, "demons": De
 """Names that a user may give, and their settings: "mind" is the default, "demons" the registration of HPN."""
 DEFAULT = "mind"
 CHECKED_POINTS = 50_000
-INVERSE_ROUNDS = 2
 WORTH = 1e-6
 """Descriptors must come closer by this (mean square) for a deformation to be kept; two phases differ by about 0.02."""
 
@@ -149,8 +148,7 @@ def _result(level: Level, v: Tensor, start: NDArray[np.float64], name: str) -> D
     if not kept:
         v, forward = still, still
     there = _field(forward, level.grid, level.grid, np.eye(4), start)
-    rough = _field(velocity.exp(-v, spacing), level.grid, level.moving_grid, np.linalg.inv(start), np.eye(4))
-    back = _inverse(there, rough, start)
+    back = _field(velocity.exp(-v, spacing), level.grid, level.moving_grid, np.linalg.inv(start), np.eye(4))
     body = level.weight.cpu().numpy() > 0
     moved = forward.norm(dim=0).cpu().numpy()[body]
     determinants = jacobian(there)[1:-1, 1:-1, 1:-1][body]
@@ -195,22 +193,6 @@ def _field(
     at = inner.map(points @ before[:3, :3].T + before[:3, 3])
     out = at @ after[:3, :3].T + after[:3, 3] - points
     return DenseField(out.reshape(*wide.shape, 3).astype(np.float32), wide)
-
-
-def _inverse(there: DenseField, rough: DenseField, start: NDArray[np.float64]) -> DenseField:
-    """`rough` brought closer to the inverse of `there`, point by point, as long as that helps.
-
-    exp(-v) is the inverse but for what interpolation adds in each squaring.
-    """
-    points = _points_mm(rough.grid, np.ones(rough.grid.shape, bool))
-    at = rough.map(points)
-    miss = there.map(at) - points
-    for _ in range(INVERSE_ROUNDS):
-        better = at - miss @ start[:3, :3]  # the transpose of the turn, on row vectors: back into venous directions
-        left = there.map(better) - points
-        helps = np.linalg.norm(left, axis=1) < np.linalg.norm(miss, axis=1)
-        at[helps], miss[helps] = better[helps], left[helps]
-    return DenseField((at - points).reshape(*rough.grid.shape, 3).astype(np.float32), rough.grid)
 
 
 def _points_mm(grid: Grid, where: NDArray[np.bool_]) -> NDArray[np.float64]:
