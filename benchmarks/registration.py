@@ -37,7 +37,7 @@ from napari_multiphase.imaging.resample import resample
 from napari_multiphase.labels import ids_of_group
 from napari_multiphase.phantom import PhantomSpec, make_phantom
 from napari_multiphase.registration import field_quality, register_rigid
-from napari_multiphase.registration.dense import DenseField
+from napari_multiphase.field import DenseField
 from napari_multiphase.volume import Grid, Phase, Volume
 
 RESULTS = Path(__file__).parent / "results"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.field import DenseField, PointMap, map_points
 from napari_multiphase.volume import Grid, Phase, Volume
 
 
@@ -32,31 +33,59 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhaseTransform:
-    """The map from points of the venous scan to points of the arterial one.
+    """The map from points of the venous scan to points of the arterial one, and back, in LPS mm.
 
-    `venous_to_arterial_mm` is 4 x 4 on homogeneous LPS mm (x, y, z, 1): what resamples the arterial image onto the
-    venous grid. `method` is "identity" or "rigid". `quality` holds figures by name (JSON types).
+    Attributes
+    ----------
+    venous_to_arterial_mm : 4 x 4 on (x, y, z, 1): the whole map, or the rigid start of a dense one.
+    method : "identity", "rigid", or how it was deformed ("mind", "demons").
+    quality : figures by name (JSON types).
+    to_arterial, to_venous : the whole map from venous to arterial points and its inverse where it is dense, else None.
     """
 
     venous_to_arterial_mm: NDArray[np.float64]
     method: str = "identity"
     quality: Mapping[str, Any] = field(default_factory=dict)
+    to_arterial: DenseField | None = None
+    to_venous: DenseField | None = None
+
+    def __post_init__(self) -> None:
+        if (self.to_arterial is None) != (self.to_venous is None):
+            raise ValueError("a dense map needs its inverse")
 
     @staticmethod
     def identity() -> PhaseTransform:
         """Both scans lie in one frame of reference and nothing moved."""
         return PhaseTransform(np.eye(4))
 
+    @property
+    def dense(self) -> bool:
+        """Whether organs may move each their own way."""
+        return self.to_arterial is not None
+
+    def into(self, phase: Phase) -> PointMap:
+        """The map from the other scan's points to those of `phase`: what resamples `phase` onto the other's grid."""
+        matrix = np.asarray(self.venous_to_arterial_mm, float)
+        if phase is Phase.ARTERIAL:
+            return matrix if self.to_arterial is None else self.to_arterial
+        return np.linalg.inv(matrix) if self.to_venous is None else self.to_venous
+
+    def map(self, points_mm: NDArray[np.floating[Any]], phase: Phase) -> NDArray[np.float64]:
+        """(N, 3) LPS points (x, y, z) of the other scan in mm -> the same anatomy in the scan of `phase`."""
+        return map_points(self.into(phase), points_mm)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON form, read back by `from_dict`."""
+        """JSON form of everything but a dense map, which lies in files of its own; read back by `from_dict`."""
         matrix = np.asarray(self.venous_to_arterial_mm, float).tolist()
         return {"venous_to_arterial_mm": matrix, "method": self.method, "quality": dict(self.quality)}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> PhaseTransform:
-        """The transform that `to_dict` described."""
+    def from_dict(
+        data: Mapping[str, Any], to_arterial: DenseField | None = None, to_venous: DenseField | None = None
+    ) -> PhaseTransform:
+        """The transform that `to_dict` described, with its dense maps."""
         matrix = np.asarray(data["venous_to_arterial_mm"], float)
-        return PhaseTransform(matrix, data["method"], data["quality"])
+        return PhaseTransform(matrix, data["method"], data["quality"], to_arterial, to_venous)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_multiphase.registration.dense import DenseField, resample_through
+from napari_multiphase.field import DenseField
+from napari_multiphase.imaging.resample import resample
 from napari_multiphase.registration.field_quality import (
     folded_share,
     inverse_error_mm,
@@ -94,4 +95,4 @@ def test_a_structure_through_the_map_that_moved_it() -> None:
     moved = DenseField(shift, grid)
     assert structure_distances(moved, fixed, grid, moving, grid, (6, 22, 23)).assd_mm == 0.0
     assert structure_distances(still, fixed, grid, moving, grid, (6, 22, 23)).assd_mm > 1.0
-    assert np.array_equal(resample_through(moving, grid, grid, moved, order=0), fixed)
+    assert np.array_equal(resample(moving, grid, grid, 0, moved), fixed)

@@ -43,8 +43,8 @@ def _carried(session: Session, phase: Phase, point_mm: Any) -> Any:
     if study is None or phase is study.fused_phase or study.transform is None:
         return point_mm
     z, y, x = point_mm
-    moved = np.asarray(study.transform.venous_to_arterial_mm) @ (x, y, z, 1.0)
-    return moved[2], moved[1], moved[0]
+    ((x, y, z),) = study.transform.map(np.array([[x, y, z]], float), phase)
+    return z, y, x
 
 
 def _structure_at(session: Session, point_mm: Any) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_multiphase.gui.layers import layers_of, ours, writable
 from napari_multiphase.gui.session import Run, Session
 from napari_multiphase.imaging.fusion import carry, fuse
-from napari_multiphase.study import Prediction, Study, TwoBest
+from napari_multiphase.study import PhaseTransform, Prediction, Study, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def fuse_plane(
     whole, other = best[Phase.VENOUS], best[Phase.ARTERIAL]
     assert whole is not None and other is not None
     venous = _plane(whole, axis, index)
-    matrix = study.transform.venous_to_arterial_mm if study.transform else np.eye(4)
+    through = (study.transform or PhaseTransform.identity()).into(Phase.ARTERIAL)
     to_grid = plane_grid(prediction.fused_grid, axis, index)
     arterial_grid = study.volumes[Phase.ARTERIAL].grid
-    arterial = carry(other, arterial_grid, to_grid, matrix)
+    arterial = carry(other, arterial_grid, to_grid, through)
     return fuse(arterial, venous, weight)
 
 

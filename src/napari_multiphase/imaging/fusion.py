@@ -18,12 +18,13 @@ absent, so that above r = 170 the encoded value is off by up to a tenth of its r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.field import DenseField, PointMap
 from napari_multiphase.study import TwoBest
 from napari_multiphase.volume import Grid
 
@@ -31,7 +32,11 @@ LOG_RATIO_MAX = float(np.log(1000.0))
 """Confidence is full from a ratio of 1000 on."""
 
 _CHUNK = 32_768  # voxels fused at once: their intermediates stay in the processor's cache
+_FIELD_VOX = 1_000_000  # voxels of a dense map that are worked out at once
 _LEAST_WEIGHT = 1e-9  # so that the only phase that sees a voxel decides it even at weight 0; lost beside any other
+
+_Places = list[NDArray[np.float32]]
+"""For each axis (z, y, x) of the source, where the voxels (H, W) of one slice lie, in voxels."""
 
 
 def encode_confidence(ratio: NDArray[Any]) -> NDArray[np.uint8]:
@@ -142,25 +147,23 @@ def dropped_bound(arterial: TwoBest, venous: TwoBest, phase_weight: float) -> ND
     return np.asarray(bound, np.float32)
 
 
-def carry(
-    two_best: TwoBest, from_grid: Grid, to_grid: Grid, matrix_mm: NDArray[Any], slices: slice | None = None
-) -> TwoBest:
+def carry(two_best: TwoBest, from_grid: Grid, to_grid: Grid, through: PointMap, slices: slice | None = None) -> TwoBest:
     """`two_best` on `from_grid`, seen on `to_grid` (nearest neighbour); see `carry_maps`."""
-    return TwoBest(*carry_maps(_arrays(two_best), from_grid, to_grid, matrix_mm, slices))
+    return TwoBest(*carry_maps(_arrays(two_best), from_grid, to_grid, through, slices))
 
 
 def carry_maps(
     maps: Sequence[NDArray[np.uint8]],
     from_grid: Grid,
     to_grid: Grid,
-    matrix_mm: NDArray[Any],
+    through: PointMap,
     slices: slice | None = None,
 ) -> tuple[NDArray[np.uint8], ...]:
     """`maps`, each (D, H, W) uint8 on `from_grid`, seen on `to_grid` (nearest neighbour).
 
     Parameters
     ----------
-    matrix_mm : 4 x 4, LPS mm (x, y, z, 1) of `to_grid` -> LPS mm of `from_grid` (venous to arterial).
+    through : points of `to_grid` -> points of `from_grid`, LPS mm: 4 x 4 on (x, y, z, 1), or dense.
     slices : range of `to_grid`'s z to fill; all of them by default.
 
     Returns
@@ -168,27 +171,40 @@ def carry_maps(
     Each of shape (slices, H, W), 0 outside `from_grid`'s field of view.
     """
     z0, z1, _ = (slices or slice(None)).indices(to_grid.shape[0])
-    matrix = np.linalg.inv(from_grid.affine_mm) @ np.asarray(matrix_mm, float) @ to_grid.affine_mm
-    if np.allclose(matrix, np.eye(4), atol=1e-6) and from_grid.shape == to_grid.shape:
-        return tuple(a[z0:z1] for a in maps)
-    shape = (max(0, z1 - z0), *to_grid.shape[1:])
-    out = tuple(np.zeros(shape, np.uint8) for _ in maps)
-    y, x = (np.arange(n, dtype=np.float32) for n in shape[1:])
-    # Adding a half and truncating rounds to the nearest; the shift by one keeps small negatives from truncating to 0.
-    m = matrix.astype(np.float64)
-    plane = [(m[a, 1] * y[:, None] + m[a, 2] * x[None, :]).astype(np.float32) for a in range(3)]
-    for row in range(shape[0]):
-        index, inside = _nearest(plane, m[:3, 0] * (z0 + row) + m[:3, 3], from_grid.shape)
+    if isinstance(through, DenseField):
+        rows = _through_field(from_grid, to_grid, through, z0, z1)
+    else:
+        matrix = np.linalg.inv(from_grid.affine_mm) @ np.asarray(through, float) @ to_grid.affine_mm
+        if np.allclose(matrix, np.eye(4), atol=1e-6) and from_grid.shape == to_grid.shape:
+            return tuple(a[z0:z1] for a in maps)
+        rows = _through_matrix(matrix, to_grid.shape, z0, z1)
+    out = tuple(np.zeros((max(0, z1 - z0), *to_grid.shape[1:]), np.uint8) for _ in maps)
+    for row, places in enumerate(rows):
+        index, inside = _nearest(places, from_grid.shape)
         for target, source in zip(out, maps, strict=True):
             target[row][inside] = np.take(np.reshape(source, -1), index)
     return out
 
 
-def _nearest(
-    plane: list[NDArray[np.float32]], offset: NDArray[np.float64], shape: tuple[int, int, int]
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _through_matrix(matrix: NDArray[np.float64], shape: tuple[int, int, int], z0: int, z1: int) -> Iterator[_Places]:
+    """Where the voxels of each slice lie in the source grid, in voxels; `matrix` 4 x 4 takes index to index."""
+    y, x = (np.arange(n, dtype=np.float32) for n in shape[1:])
+    plane = [(matrix[a, 1] * y[:, None] + matrix[a, 2] * x[None, :]).astype(np.float32) for a in range(3)]
+    for z in range(z0, z1):
+        offset = matrix[:3, 0] * z + matrix[:3, 3]
+        yield [p + np.float32(o) for p, o in zip(plane, offset, strict=True)]
+
+
+def _through_field(from_grid: Grid, to_grid: Grid, field: DenseField, z0: int, z1: int) -> Iterator[_Places]:
+    step = max(1, _FIELD_VOX // (to_grid.shape[1] * to_grid.shape[2]))
+    for start in range(z0, z1, step):
+        slab = field.voxels(from_grid, to_grid, slice(start, min(start + step, z1)))
+        yield from (list(slab[:, z]) for z in range(slab.shape[1]))
+
+
+def _nearest(places: _Places, shape: tuple[int, int, int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Flat source indices of the voxels of one slice that lie in the source grid, and which those are."""
-    parts = [np.floor(p + np.float32(o + 0.5)) for p, o in zip(plane, offset, strict=True)]
+    parts = [np.floor(place + np.float32(0.5)) for place in places]
     inside = np.ones(parts[0].shape, bool)
     for part, count in zip(parts, shape, strict=True):
         inside &= (part >= 0) & (part < count)

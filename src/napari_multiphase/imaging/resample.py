@@ -2,7 +2,7 @@
 
 Without a transform both grids have the same axes, so resampling is one small matrix per axis. The matrix averages
 the linear interpolant over a target voxel's width: linear images are reproduced exactly, centres stay in place,
-and fine noise does not alias. With a transform it is trilinear (or nearest), slab by slab.
+and fine noise does not alias. With a transform, linear or dense, it is trilinear (or nearest), slab by slab.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_multiphase.field import DenseField, PointMap
 from napari_multiphase.volume import Grid
 
 AIR_HU = -1024.0
@@ -24,7 +25,7 @@ def resample(
     grid: Grid,
     target: Grid,
     order: Literal[0, 1] = 1,
-    transform: NDArray[np.float64] | None = None,
+    transform: PointMap | None = None,
     *,
     background: float | None = None,
 ) -> NDArray[Any]:
@@ -33,7 +34,8 @@ def resample(
     Parameters
     ----------
     order : 1 linear (area-averaged where the target is coarser), 0 nearest.
-    transform : 4 x 4, target point -> source point in LPS mm (x, y, z, 1); None where both lie in one space.
+    transform : target point -> source point in LPS mm: 4 x 4 on (x, y, z, 1), or dense; None where both lie in one
+        space.
     background : value outside `grid`; by default -1024 (HU of air) for order 1 and 0 for order 0.
 
     Returns
@@ -43,6 +45,8 @@ def resample(
     if data.shape != grid.shape:
         raise ValueError(f"data has shape {data.shape}, its grid {grid.shape}")
     outside = (AIR_HU if order == 1 else 0.0) if background is None else background
+    if isinstance(transform, DenseField):
+        return _by_field(data, grid, target, order, transform, outside)
     if transform is not None and not np.allclose(transform, np.eye(4), atol=1e-12):
         return _by_matrix(data, grid, target, order, np.asarray(transform, float), outside)
     if grid.matches(target, 1e-6):
@@ -161,14 +165,37 @@ def _coarser(grid: Grid, target: Grid) -> Grid:
     return Grid((d, h, w), (sz, sy, sx), (oz, oy, ox))
 
 
+def _as_coarse_as(data: NDArray[Any], grid: Grid, target: Grid, outside: float) -> tuple[NDArray[Any], Grid]:
+    """The data averaged to the target's spacing along axes where that is clearly coarser."""
+    coarse = _coarser(grid, target)
+    return (data, grid) if coarse == grid else (_separable(data.astype(np.float32), grid, coarse, outside), coarse)
+
+
+def _by_field(
+    data: NDArray[Any], grid: Grid, target: Grid, order: int, field: DenseField, outside: float
+) -> NDArray[Any]:
+    dtype = data.dtype
+    if order == 1:
+        data, grid = _as_coarse_as(data, grid, target, outside)
+    out = np.empty(target.shape, dtype)
+    step = max(1, _SLAB_VOX // 4 // max(1, target.shape[1] * target.shape[2]))
+    for start in range(0, target.shape[0], step):
+        rows = slice(start, min(start + step, target.shape[0]))
+        index = field.voxels(grid, target, rows)
+        kind = np.float32 if order == 1 else dtype
+        slab = ndimage.map_coordinates(data, index, kind, order=order, mode="nearest")
+        for position, count in zip(index, grid.shape, strict=True):
+            slab[~_inside(position, count)] = outside
+        out[rows] = _as_dtype(slab, dtype) if order == 1 else slab
+    return out
+
+
 def _by_matrix(
     data: NDArray[Any], grid: Grid, target: Grid, order: int, transform: NDArray[np.float64], outside: float
 ) -> NDArray[Any]:
     dtype = data.dtype
     if order == 1:
-        coarse = _coarser(grid, target)
-        if coarse != grid:
-            data, grid = _separable(data.astype(np.float32), grid, coarse, outside), coarse
+        data, grid = _as_coarse_as(data, grid, target, outside)
     index = np.linalg.inv(grid.affine_mm) @ transform @ target.affine_mm  # target index -> source index, both z, y, x
     matrix, offset = index[:3, :3], index[:3, 3]
     out = np.empty(target.shape, dtype)

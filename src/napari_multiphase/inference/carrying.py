@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from napari_multiphase.events import Cancel
 from napari_multiphase.imaging.fusion import carry_maps
 from napari_multiphase.inference.inputs import transform_of
@@ -21,7 +19,7 @@ def carry_to_arterial(study: Study, venous: PhasePrediction, cancel: Cancel, scr
 
     Where the venous scan does not reach, the label is background with confidence 0.
     """
-    matrix = np.linalg.inv(transform_of(study).venous_to_arterial_mm)
+    through = transform_of(study).into(Phase.VENOUS)
     source, target = study.volumes[Phase.VENOUS].grid, study.volumes[Phase.ARTERIAL].grid
     maps = (venous.labels, venous.confidence)
     step = max(1, _CHUNK_VOX // (target.shape[1] * target.shape[2]))
@@ -29,6 +27,6 @@ def carry_to_arterial(study: Study, venous: PhasePrediction, cancel: Cancel, scr
         for start in range(0, target.shape[0], step):
             cancel.check()
             rows = slice(start, min(start + step, target.shape[0]))
-            results.append(*carry_maps(maps, source, target, matrix, rows))
+            results.append(*carry_maps(maps, source, target, through, rows))
         labels, confidence = results.complete()
         return PhasePrediction(labels, confidence, None)

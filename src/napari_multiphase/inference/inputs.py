@@ -27,7 +27,7 @@ def network_images(study: Study, phase: Phase, grid: Grid, traits: Traits) -> tu
 def _on_grid(study: Study, phase: Phase, home: Phase, grid: Grid) -> NDArray[Any]:
     volume = study.volumes[phase]
     if phase is not home:  # the arterial scan, asked at venous points
-        return resample(volume.data, volume.grid, grid, order=1, transform=transform_of(study).venous_to_arterial_mm)
+        return resample(volume.data, volume.grid, grid, order=1, transform=transform_of(study).into(phase))
     return volume.data if grid == volume.grid else resample(volume.data, volume.grid, grid, order=1)
 
 

@@ -164,13 +164,13 @@ def fuse_phases(
     other = phases[home.other].two_best if home.other in phases else None
     if other is None or alone.two_best is None or phase_weight == 0.0:
         return grid, np.array(alone.labels), np.array(alone.confidence)
-    matrix = transform_of(study).venous_to_arterial_mm
+    through = transform_of(study).into(home.other)
     labels, confidence = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.uint8)
     step = max(1, 4_000_000 // (grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], step):
         cancel.check()
         rows = slice(start, min(start + step, grid.shape[0]))
-        arterial = carry(other, study.volumes[home.other].grid, grid, matrix, rows)
+        arterial = carry(other, study.volumes[home.other].grid, grid, through, rows)
         venous = carry(alone.two_best, grid, grid, np.eye(4), rows)
         labels[rows], confidence[rows] = fuse(arterial, venous, phase_weight)
     return grid, labels, confidence

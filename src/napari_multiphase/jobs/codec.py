@@ -21,6 +21,7 @@ TYPES = {
     "Grid": "volume",
     "Source": "volume",
     "Volume": "volume",
+    "DenseField": "field",
     "PhaseGuess": "study",
     "Finding": "study",
     "PhaseTransform": "study",

@@ -115,9 +115,9 @@ def aligned(context: Context, study: Study) -> NDArray[Any]:
     from napari_multiphase.imaging.resample import resample
 
     arterial, venous = study.volumes[Phase.ARTERIAL], study.volumes[Phase.VENOUS]
-    matrix = study.transform.venous_to_arterial_mm if study.transform else None
+    through = study.transform.into(Phase.ARTERIAL) if study.transform else None
     context.on_event(Event("progress", "moving the arterial scan"))
-    return resample(arterial.data, arterial.grid, venous.grid, 1, matrix)
+    return resample(arterial.data, arterial.grid, venous.grid, 1, through)
 
 
 def centres(context: Context, labels: NDArray[np.uint8]) -> dict[str, tuple[int, int, int]]:

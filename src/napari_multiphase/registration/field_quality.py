@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_multiphase.labels import STRUCTURES, ids_of_group
 from napari_multiphase.metrics.surface import SurfaceDistances, surface, surface_distances
-from napari_multiphase.registration.dense import DenseField, resample_through
+from napari_multiphase.field import DenseField
+from napari_multiphase.imaging.resample import resample
 from napari_multiphase.volume import Grid
 
 NEAR_MM = 10.0
@@ -78,5 +79,5 @@ def structure_distances(
     """
     wanted = tuple(ids)
     mask = np.isin(moving_labels, wanted).astype(np.float32)
-    carried = resample_through(mask, moving_grid, fixed_grid, field, order=1) > 0.5
+    carried = resample(mask, moving_grid, fixed_grid, 1, field, background=0.0) > 0.5
     return surface_distances(carried, np.isin(fixed_labels, wanted), fixed_grid.spacing_mm)
