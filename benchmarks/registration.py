@@ -32,12 +32,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_multiphase.field import DenseField
 from napari_multiphase.imaging.body import body_mask
 from napari_multiphase.imaging.resample import resample
 from napari_multiphase.labels import ids_of_group
 from napari_multiphase.phantom import PhantomSpec, make_phantom
 from napari_multiphase.registration import field_quality, register_rigid
-from napari_multiphase.field import DenseField
 from napari_multiphase.volume import Grid, Phase, Volume
 
 RESULTS = Path(__file__).parent / "results"

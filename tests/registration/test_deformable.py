@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
+from napari_multiphase.field import DenseField
 from napari_multiphase.phantom.make import make_phantom
 from napari_multiphase.phantom.spec import PhantomSpec, PhantomStudy
 from napari_multiphase.registration.deformable import Deformation, register_deformable
 from napari_multiphase.registration.demons import Demons
-from napari_multiphase.field import DenseField
 from napari_multiphase.registration.field_quality import near_surfaces, structure_distances, target_error_mm
 from napari_multiphase.registration.gauss_newton import GaussNewton
 from napari_multiphase.volume import Phase, Volume

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
+from napari_multiphase.field import DenseField
 from napari_multiphase.imaging.resample import resample
 from napari_multiphase.registration import velocity
 from napari_multiphase.registration.demons import Demons
-from napari_multiphase.field import DenseField
 from napari_multiphase.registration.descriptors import describe
 from napari_multiphase.registration.field_quality import inverse_error_mm, jacobian
 from napari_multiphase.registration.gauss_newton import GaussNewton

@@ -9,10 +9,10 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.labels import STRUCTURES, ids_of_group
-from napari_multiphase.metrics.surface import SurfaceDistances, surface, surface_distances
 from napari_multiphase.field import DenseField
 from napari_multiphase.imaging.resample import resample
+from napari_multiphase.labels import STRUCTURES, ids_of_group
+from napari_multiphase.metrics.surface import SurfaceDistances, surface, surface_distances
 from napari_multiphase.volume import Grid
 
 NEAR_MM = 10.0
