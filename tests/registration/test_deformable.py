@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+from tests.registration.test_rigid import rigid
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
 from napari_multiphase.field import DenseField
 from napari_multiphase.phantom.make import make_phantom
 from napari_multiphase.phantom.spec import PhantomSpec, PhantomStudy
-from napari_multiphase.registration.deformable import Deformation, register_deformable
+from napari_multiphase.registration.deformable import register_deformable
 from napari_multiphase.registration.demons import Demons
 from napari_multiphase.registration.field_quality import near_surfaces, structure_distances, target_error_mm
 from napari_multiphase.registration.gauss_newton import GaussNewton
+from napari_multiphase.study import PhaseTransform
 from napari_multiphase.volume import Phase, Volume
 
 QUICK = {
@@ -28,10 +30,10 @@ def breathing() -> PhantomStudy:
     return make_phantom(PhantomSpec(shape=(48, 72, 84), spacing_mm=(5.0, 4.4, 4.4), motion_mm=12.0, seed=1))
 
 
-def error_mm(found: Deformation, study: PhantomStudy) -> float:
+def error_mm(found: PhaseTransform, study: PhantomStudy) -> float:
     grid = study.spec.grid
     near = near_surfaces(study.labels[Phase.VENOUS], grid)
-    return float(target_error_mm(found.venous_to_arterial, study.motion_mm, grid, near).mean())
+    return float(target_error_mm(found.to_arterial, study.motion_mm, grid, near).mean())
 
 
 @pytest.mark.parametrize("method", list(QUICK))
@@ -53,8 +55,7 @@ def test_breathing_is_found_across_the_change_of_contrast(breathing: PhantomStud
 def test_identical_images_do_not_move(breathing: PhantomStudy, method: GaussNewton | Demons) -> None:
     venous = breathing.volumes[Phase.VENOUS]
     found = register_deformable(venous, venous, np.eye(4), method=method, device="cpu")
-    assert np.abs(found.venous_to_arterial.displacement_mm).max() < 1e-3
-    assert found.method == "rigid"
+    assert not found.dense and found.method == "rigid" and "Rigid only" in found.quality["sentence"]
 
 
 def test_a_rigid_start_is_part_of_the_map(breathing: PhantomStudy) -> None:
@@ -65,8 +66,28 @@ def test_a_rigid_start_is_part_of_the_map(breathing: PhantomStudy) -> None:
     start = np.eye(4)
     start[0, 3] = 20.0
     found = register_deformable(venous, elsewhere, start, method=GaussNewton((12.0,), (1,)), device="cpu")
-    assert np.abs(found.venous_to_arterial.displacement_mm - [20.0, 0.0, 0.0]).max() < 0.01
-    assert np.abs(found.arterial_to_venous.displacement_mm - [-20.0, 0.0, 0.0]).max() < 0.01
+    assert not found.dense and np.array_equal(found.venous_to_arterial_mm, start)
+
+
+def test_dense_maps_hold_the_rigid_start_and_cover_both_scans(breathing: PhantomStudy) -> None:
+    """The arterial scan 20 mm to the left in the scanner: the same anatomy is met."""
+    venous, arterial = breathing.volumes[Phase.VENOUS], breathing.volumes[Phase.ARTERIAL]
+    oz, oy, ox = arterial.grid.origin_mm
+    elsewhere = Volume.from_array(arterial.data, arterial.spacing_mm, (oz, oy, ox + 20.0))
+    start = rigid((20.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    found = register_deformable(venous, elsewhere, start, method=GaussNewton((12.0, 8.0), (3, 2)), device="cpu")
+    plain = register_deformable(venous, arterial, np.eye(4), method=GaussNewton((12.0, 8.0), (3, 2)), device="cpu")
+    points = np.array([[0.0, 0.0, 0.0], [30.0, -40.0, 20.0], [-60.0, 50.0, -35.0]]) + venous.grid.affine_mm[:3, 3] + 120
+    moved = found.map(points, Phase.ARTERIAL)
+    assert moved == pytest.approx(plain.map(points, Phase.ARTERIAL) + [20.0, 0.0, 0.0], abs=0.1)
+    assert found.map(moved, Phase.VENOUS) == pytest.approx(points, abs=0.5)
+    for phase, volume in ((Phase.ARTERIAL, venous), (Phase.VENOUS, elsewhere)):
+        field = found.into(phase)
+        assert field.grid.origin_mm == volume.grid.origin_mm
+        reach, own = (
+            (np.array(grid.shape) - 1) * np.array(grid.spacing_mm) for grid in (volume.grid, field.grid)
+        )
+        assert own == pytest.approx(reach)
 
 
 @pytest.mark.parametrize("settings", [GaussNewton((8.0, 4.0), (6, 6)), Demons((8.0, 4.0), (30, 40), features="hu")])
@@ -80,7 +101,7 @@ def test_a_shift_of_two_voxels_is_recovered(settings: GaussNewton | Demons) -> N
     arterial = Volume.from_array(np.roll(hu, 2, axis=2).astype(np.float32), (4.0, 4.0, 4.0))
     found = register_deformable(venous, arterial, np.eye(4), method=settings, device="cpu")
     inner = np.argwhere((y**2 + x**2 < 0.4) & (np.abs(z) < 0.8))[:, ::-1] * 4.0
-    moved = found.venous_to_arterial.at(inner)
+    moved = found.map(inner, Phase.ARTERIAL) - inner
     assert moved.mean(axis=0) == pytest.approx([8.0, 0.0, 0.0], abs=0.4)
     assert found.quality["jacobian_min"] > 0.0
 
@@ -98,7 +119,7 @@ def test_a_structure_is_carried_through_the_map(breathing: PhantomStudy) -> None
     liver = (1, 21)
     before, after = (
         structure_distances(field, labels[Phase.VENOUS], grid, labels[Phase.ARTERIAL], grid, liver)
-        for field in (still, found.venous_to_arterial)
+        for field in (still, found.to_arterial)
     )
     assert after.assd_mm < 0.5 * before.assd_mm
 
@@ -110,7 +131,7 @@ def test_demons_take_the_surfaces_of_organs(breathing: PhantomStudy) -> None:
     held = register_deformable(venous, arterial, np.eye(4), method=settings, organs=labels, device="cpu")
     free = register_deformable(venous, arterial, np.eye(4), method=settings, device="cpu")
     assert held.quality["folded_share"] == 0.0
-    difference = held.venous_to_arterial.displacement_mm - free.venous_to_arterial.displacement_mm
+    difference = held.to_arterial.displacement_mm - free.to_arterial.displacement_mm
     assert np.abs(difference).max() > 0.1
 
 

@@ -12,7 +12,7 @@ from dataset_files import SHAPE, body, drawn, good, make_run, save
 from napari_multiphase.config import RunConfig, Traits
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event
-from napari_multiphase.registration.files import FORWARD_FILE, write_transform
+from napari_multiphase.io.transforms import FORWARD_FILE, write_transform
 from napari_multiphase.study import PhaseTransform
 from napari_multiphase.training import preflight
 from napari_multiphase.training.cache import case_sources, prepare_cases

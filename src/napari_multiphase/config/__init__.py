@@ -25,7 +25,7 @@ from napari_multiphase.config.nets import (
     UNet3DConfig,
     UNetGenerator3DConfig,
 )
-from napari_multiphase.config.options import SegmentOptions, TranslateOptions
+from napari_multiphase.config.options import RegisterOptions, Registration, SegmentOptions, TranslateOptions
 from napari_multiphase.config.pann import PannConfig
 from napari_multiphase.config.pcn import PcnConfig
 from napari_multiphase.config.run import RunConfig
@@ -56,6 +56,8 @@ __all__ = [
     "PatchGanConfig",
     "PcnConfig",
     "PhantomConfig",
+    "RegisterOptions",
+    "Registration",
     "ResidualUNet3DConfig",
     "ResnetGeneratorConfig",
     "Rounds",

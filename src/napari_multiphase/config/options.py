@@ -1,10 +1,13 @@
-"""What a user may choose when segmenting or translating."""
+"""What a user may choose when segmenting, translating or registering."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
 from napari_multiphase.config.base import Device, Settings
+from napari_multiphase.volume import Phase
 
 
 class SegmentOptions(Settings):
@@ -34,3 +37,19 @@ class TranslateOptions(Settings):
     """(D, H, W) of what a tile owns, in network voxels, without its context; None: as much as memory allows. Ours."""
     memory_gb: float | None = Field(default=None, gt=0)
     """What the network may take at a time; None: half of what is free. Ours."""
+
+
+Registration = Literal["rigid", "mind", "demons"]
+"""Ways to bring the phases together: one movement of everything; or, after that, every organ its own way, found by
+Gauss-Newton steps on self-similarity descriptors (ours), or by diffeomorphic demons (HPN's)."""
+
+
+class RegisterOptions(Settings):
+    """What a user may choose when registering."""
+
+    method: Registration = "mind"
+    """The most accurate one on phantoms (benchmarks/results/registration.md). Ours."""
+    fixed: Phase = Phase.VENOUS
+    """The scan that stays; the other is moved onto it. HPN: venous."""
+    device: Device = "auto"
+    """Where a deformation is searched; "auto" takes CUDA, else the CPU. Ours."""

@@ -32,6 +32,7 @@ TYPES = {
     "Translation": "study",
     "Model": "model",
     "ModelCard": "model",
+    "RegisterOptions": "config",
     "SegmentOptions": "config",
     "TranslateOptions": "config",
     "Event": "events",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_multiphase.config import SegmentOptions, TranslateOptions
+from napari_multiphase.config import RegisterOptions, SegmentOptions, TranslateOptions
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
@@ -114,12 +114,14 @@ def plan(
     return made.to_dict()
 
 
-def register(context: Context, study: Study) -> PhaseTransform:
-    """The rigid transform between the phases, with its quality figures."""
-    from napari_multiphase.registration.rigid import register_rigid
+def register(context: Context, study: Study, options: RegisterOptions | None = None) -> PhaseTransform:
+    """The map between the phases, with its quality figures."""
+    from napari_multiphase.registration.register import register as run
 
+    if len(study.phases) < 2:
+        raise UserError(f"only the {study.phases[0]} scan is there: open the {study.phases[0].other} one as well")
     venous, arterial = study.volumes[Phase.VENOUS], study.volumes[Phase.ARTERIAL]
-    return register_rigid(venous, arterial, on_event=context.on_event, cancel=context.cancel)
+    return run(venous, arterial, options, on_event=context.on_event, cancel=context.cancel)
 
 
 def keep(context: Context, study: Study, folder: Path | None = None) -> Path:

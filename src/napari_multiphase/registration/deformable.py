@@ -8,8 +8,9 @@ this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
-from napari_multiphase.field import DenseField
+from napari_multiphase.field import DenseField, map_points
 from napari_multiphase.imaging.resample import resample
 from napari_multiphase.registration import velocity
 from napari_multiphase.registration.demons import Demons
@@ -27,35 +28,15 @@ from napari_multiphase.registration.descriptors import describe
 from napari_multiphase.registration.field_quality import inverse_error_mm, jacobian
 from napari_multiphase.registration.gauss_newton import GaussNewton
 from napari_multiphase.registration.pyramid import Level
+from napari_multiphase.study import PhaseTransform
 from napari_multiphase.volume import Grid, Volume
 
 Method = GaussNewton | Demons
 METHODS: Mapping[str, Callable[[], Method]] = {"mind": GaussNewton, "demons": Demons}
 """Names that a user may give, and their settings: "mind" is the default, "demons" the registration of HPN."""
-DEFAULT = "mind"
 CHECKED_POINTS = 50_000
 WORTH = 1e-6
 """Descriptors must come closer by this (mean square) for a deformation to be kept; two phases differ by about 0.02."""
-
-
-@dataclass(frozen=True)
-class Deformation:
-    """A dense map between the phases and its inverse.
-
-    Attributes
-    ----------
-    venous_to_arterial : venous point -> arterial point (the rigid start included), on a coarse grid of the venous body.
-    arterial_to_venous : its inverse, on a coarse grid of the arterial body.
-    method : "mind" or "demons"; "rigid" where deforming did not make the scans more alike.
-    quality : "folded_share" and "jacobian_min" (of the body), "inverse_mean_mm", "inverse_max_mm", "moved_mean_mm" and
-        "moved_max_mm" beyond the start, "difference_before" and "difference_after" (mean squared difference of the
-        descriptors), "sentence". JSON types.
-    """
-
-    venous_to_arterial: DenseField
-    arterial_to_venous: DenseField
-    method: str
-    quality: Mapping[str, Any]
 
 
 def register_deformable(
@@ -63,28 +44,35 @@ def register_deformable(
     arterial: Volume,
     start_mm: NDArray[np.floating[Any]],
     *,
-    method: str | Method = DEFAULT,
+    method: str | Method = "mind",
     organs: NDArray[np.integer[Any]] | None = None,
     device: str = "auto",
     on_event: OnEvent = ignore,
     cancel: Cancel | None = None,
-) -> Deformation:
-    """The dense map from venous to arterial points (LPS mm) that aligns two CT volumes in HU.
+) -> PhaseTransform:
+    """The dense map from venous to arterial points (LPS mm) that aligns two CT volumes in HU, with its inverse.
+
+    Its `quality` holds "folded_share" and "jacobian_min" (in the body), "inverse_mean_mm" and "inverse_max_mm" (there
+    and back), "moved_mean_mm" and "moved_max_mm" beyond the start, "difference_before" and "difference_after" (mean
+    squared difference of the descriptors) and "sentence". Where deforming did not make the scans more alike, the start
+    alone comes back, its method "rigid".
 
     Parameters
     ----------
     start_mm : 4 x 4, venous point -> arterial point in LPS mm: where to begin, usually `register_rigid`'s.
     method : a name of `METHODS`, or settings.
     organs : labels (D, H, W) on the venous grid, whose surfaces "demons" does not smooth across.
-    device : "cpu", "cuda" or "auto": CUDA where there is one.
+    device : "auto" is CUDA where there is one; what is neither that nor "cuda" is the CPU.
 
     Raises
     ------
-    UserError : an unknown method, one of the scans shows no body, or they do not overlap.
+    UserError : an unknown method, no such device, one of the scans shows no body, or they do not overlap.
     Cancelled : `cancel` was set.
     """
     name, settings = _settings(method)
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is here to register on: choose the device auto or cpu")
+    where = "cuda" if device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
     start = np.asarray(start_mm, float)
     on_event(Event("progress", "deforming, preparing", 0.0))
 
@@ -106,7 +94,7 @@ def register_deformable(
         if cancel is not None:
             cancel.check()
         on_event(Event("progress", "deforming, measuring the fit", 0.92))
-        result = _result(fine, v, start, name)
+        result = _result(fine, v, start, name, (venous.grid, arterial.grid))
     on_event(Event("progress", str(result.quality["sentence"]), 1.0))
     return result
 
@@ -139,33 +127,35 @@ def _organs_on(organs: NDArray[np.integer[Any]] | None, grid: Grid, level: Level
     return torch.from_numpy(resample(organs, grid, level.grid, order=0).astype(np.int64)).to(level.fixed.device)
 
 
-def _result(level: Level, v: Tensor, start: NDArray[np.float64], name: str) -> Deformation:
+def _result(
+    level: Level, v: Tensor, start: NDArray[np.float64], name: str, grids: tuple[Grid, Grid]
+) -> PhaseTransform:
     """Both maps with their figures, or the start alone where deforming made nothing more alike."""
     spacing = level.grid.spacing_mm
     forward, still = velocity.exp(v, spacing), torch.zeros_like(v)
     before, after = _difference(level, still), _difference(level, forward)
-    kept = after < before - WORTH
-    if not kept:
-        v, forward = still, still
-    there = _field(forward, level.grid, level.grid, np.eye(4), start)
-    back = _field(velocity.exp(-v, spacing), level.grid, level.moving_grid, np.linalg.inv(start), np.eye(4))
+    quality: dict[str, Any] = {"difference_before": round(before, 5), "difference_after": round(after, 5)}
+    if after >= before - WORTH:
+        sentence = "Rigid only: deforming the arterial scan made it no more like the venous one."
+        return PhaseTransform(start, "rigid", quality | {"sentence": sentence})
+    inner = _as_field(forward, level.grid)
+    there = _field(inner, _covering(grids[0], spacing), np.eye(4), start)
+    inverse = _as_field(velocity.exp(-v, spacing), level.grid)
+    back = _field(inverse, _covering(grids[1], spacing), np.linalg.inv(start), np.eye(4))
     body = level.weight.cpu().numpy() > 0
     moved = forward.norm(dim=0).cpu().numpy()[body]
-    determinants = jacobian(there)[1:-1, 1:-1, 1:-1][body]
+    determinants = jacobian(inner)[body]
     points = _points_mm(level.grid, body)
     apart = inverse_error_mm(there, back, points[:: max(1, len(points) // CHECKED_POINTS)])
-    quality: dict[str, Any] = {
+    quality |= {
         "folded_share": float((determinants <= 0).mean()),
         "jacobian_min": round(float(determinants.min()), 3),
         "inverse_mean_mm": round(float(apart.mean()), 3),
         "inverse_max_mm": round(float(apart.max()), 3),
         "moved_mean_mm": round(float(moved.mean()), 2),
         "moved_max_mm": round(float(moved.max()), 2),
-        "difference_before": round(before, 5),
-        "difference_after": round(after, 5),
     }
-    quality["sentence"] = _sentence(quality, kept)
-    return Deformation(there, back, name if kept else "rigid", quality)
+    return PhaseTransform(start, name, quality | {"sentence": _sentence(quality)}, there, back)
 
 
 def _difference(level: Level, displacement: Tensor) -> float:
@@ -176,23 +166,29 @@ def _difference(level: Level, displacement: Tensor) -> float:
     return float((difference * weight).sum() / weight.sum().clamp_min(1.0))
 
 
-def _field(
-    displacement: Tensor, grid: Grid, target: Grid, before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]
-) -> DenseField:
-    """`after` o (id + displacement) o `before` as a field on `target`, one more point on each side.
+def _as_field(displacement: Tensor, grid: Grid) -> DenseField:
+    """(3, D, H, W) in mm, its first axis (z, y, x), as a field on the same grid."""
+    return DenseField(np.ascontiguousarray(np.moveaxis(displacement.flip(0).cpu().numpy(), 0, -1)), grid)
 
-    `displacement` (3, D, H, W) in mm lies on `grid`; `before` and `after` are 4 x 4 on LPS mm.
-    """
-    wide = Grid(
-        (target.shape[0] + 2, target.shape[1] + 2, target.shape[2] + 2),
-        target.spacing_mm,
-        tuple(o - s for o, s in zip(target.origin_mm, target.spacing_mm, strict=True)),  # type: ignore[arg-type]
-    )
-    inner = DenseField(np.ascontiguousarray(np.moveaxis(displacement.flip(0).cpu().numpy(), 0, -1)), grid)
-    points = _points_mm(wide, np.ones(wide.shape, bool))
-    at = inner.map(points @ before[:3, :3].T + before[:3, 3])
-    out = at @ after[:3, :3].T + after[:3, 3] - points
-    return DenseField(out.reshape(*wide.shape, 3).astype(np.float32), wide)
+
+def _field(
+    inner: DenseField, target: Grid, before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]
+) -> DenseField:
+    """`after` o inner o `before` as a field on `target`; `before` and `after` are 4 x 4 on LPS mm."""
+    out = np.empty((*target.shape, 3), np.float32)
+    first = _points_mm(replace(target, shape=(1, *target.shape[1:])), np.ones((1, *target.shape[1:]), bool))
+    for z, plane in enumerate(out):  # a whole scan's points at once would take a gigabyte
+        points = first + [0.0, 0.0, z * target.spacing_mm[0]]
+        plane[:] = (map_points(after, inner.map(map_points(before, points))) - points).reshape(plane.shape)
+    return DenseField(out, target)
+
+
+def _covering(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
+    """A grid of this spacing or finer over all of `grid`: beyond it a map says nothing, and nothing is beyond a scan."""
+    reach = [(n - 1) * s for n, s in zip(grid.shape, grid.spacing_mm, strict=True)]
+    d, h, w = (max(1, math.ceil(length / s)) + 1 for length, s in zip(reach, spacing_mm, strict=True))
+    sz, sy, sx = (max(length, 1e-3) / (n - 1) for length, n in zip(reach, (d, h, w), strict=True))
+    return Grid((d, h, w), (sz, sy, sx), grid.origin_mm)
 
 
 def _points_mm(grid: Grid, where: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -200,9 +196,7 @@ def _points_mm(grid: Grid, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     return (np.argwhere(where) * np.array(grid.spacing_mm) + np.array(grid.origin_mm))[:, ::-1]
 
 
-def _sentence(quality: Mapping[str, Any], kept: bool) -> str:
-    if not kept:
-        return "Rigid only: deforming the arterial scan made it no more like the venous one."
+def _sentence(quality: Mapping[str, Any]) -> str:
     found = (
         f"Deformed by {quality['moved_mean_mm']:.1f} mm on average, {quality['moved_max_mm']:.1f} mm at most, beyond "
         f"the rigid start; there and back misses by {quality['inverse_mean_mm']:.2f} mm"

@@ -8,6 +8,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.field import PointMap, map_points
 from napari_multiphase.metrics.surface import surface
 from napari_multiphase.registration.thumb import CLIP_HU, Thumb
 from napari_multiphase.studies.landmarks import Coarse, find_spine
@@ -30,11 +31,11 @@ class Figures:
     body_dice: float
 
 
-def measure(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> Figures:
-    """Figures of the map `matrix` (4 x 4, fixed point -> moving point, LPS mm). Only points inside both grids count."""
+def measure(through: PointMap, fixed: Thumb, moving: Thumb) -> Figures:
+    """Figures of a map from fixed to moving points (LPS mm). Only points inside both grids count."""
     index = np.argwhere(fixed.body)
     index = index[:: max(1, len(index) // POINTS)]
-    points = fixed.at_mm(index) @ matrix.T
+    points = map_points(through, fixed.at_mm(index))
     there = moving.sample(moving.hu, points, _OUTSIDE)
     inside = there > -1500
     here = fixed.hu[tuple(index[inside].T)]
@@ -42,7 +43,7 @@ def measure(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> Figures
     if a.size < 100:
         return Figures(0.0, 0.0, FAR_MM, 0.0)
     return Figures(
-        _mutual_information(a, b), _correlation(a, b), _bone_mm(matrix, fixed, moving), _dice(points, moving)
+        _mutual_information(a, b), _correlation(a, b), _bone_mm(through, fixed, moving), _dice(points, moving)
     )
 
 
@@ -69,7 +70,7 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _bone_mm(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> float:
+def _bone_mm(through: PointMap, fixed: Thumb, moving: Thumb) -> float:
     """Mean distance from the surface of the fixed scan's vertebrae to any bone surface of the moving one.
 
     The box around the spine leaves out kidneys, vessels and bowel contrast, which are as bright as bone.
@@ -79,7 +80,7 @@ def _bone_mm(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> float:
     if not (from_bone.any() and to_bone.any()):
         return FAR_MM
     away = edt.edt((~to_bone).view(np.uint8), anisotropy=moving.grid.spacing_mm, black_border=False)
-    distances = moving.sample(away, fixed.at_mm(np.argwhere(from_bone)) @ matrix.T, _OUTSIDE)
+    distances = moving.sample(away, map_points(through, fixed.at_mm(np.argwhere(from_bone))), _OUTSIDE)
     distances = distances[distances >= 0]
     return float(np.minimum(distances, FAR_MM).mean()) if distances.size else FAR_MM
 

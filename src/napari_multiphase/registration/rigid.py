@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
-from napari_multiphase.registration.files import matrix_of
+from napari_multiphase.io.transforms import matrix_of
 from napari_multiphase.registration.quality import Figures, compare, measure
 from napari_multiphase.registration.thumb import Thumb
 from napari_multiphase.study import PhaseTransform

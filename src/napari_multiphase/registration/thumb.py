@@ -57,13 +57,13 @@ class Thumb:
         return image
 
     def at_mm(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, 4) homogeneous LPS mm of (N, 3) voxel indices (z, y, x)."""
-        return np.c_[index, np.ones(len(index))] @ self.grid.affine_mm.T
+        """(N, 3) LPS mm (x, y, z) of (N, 3) voxel indices (z, y, x)."""
+        return (index * np.array(self.grid.spacing_mm) + np.array(self.grid.origin_mm))[:, ::-1]
 
     def sample(self, data: NDArray[np.float32], points_mm: NDArray[np.float64], outside: float) -> NDArray[np.float32]:
-        """`data` of this grid at (N, 4) LPS mm, linear; `outside` beyond the grid."""
-        index = points_mm @ np.linalg.inv(self.grid.affine_mm).T
-        return np.asarray(ndimage.map_coordinates(data, index[:, :3].T, order=1, cval=outside), np.float32)
+        """`data` of this grid at (N, 3) LPS mm (x, y, z), linear; `outside` beyond the grid."""
+        index = (points_mm[:, ::-1] - self.grid.origin_mm) / self.grid.spacing_mm
+        return np.asarray(ndimage.map_coordinates(data, index.T, order=1, cval=outside), np.float32)
 
     def body_centre_mm(self) -> NDArray[np.float64]:
         """(x, y, z) centre of the body, in LPS mm."""

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from tests.registration.test_rigid import rigid
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.registration import read_transform, write_transform
-from napari_multiphase.registration.files import FORWARD_FILE, INVERSE_FILE, REPORT_FILE, is_rigid
+from napari_multiphase.io.transforms import read_transform, write_transform
+from napari_multiphase.io.transforms import FORWARD_FILE, INVERSE_FILE, REPORT_FILE, is_rigid
 from napari_multiphase.study import PhaseTransform
 
 POINTS = [(0.0, 0.0, 0.0), (100.0, -20.0, 300.5), (-17.0, 250.0, -90.0)]
