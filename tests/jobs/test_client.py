@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from napari_multiphase.field import DenseField
 from napari_multiphase.jobs import Client
 from napari_multiphase.jobs.protocol import MAX_LINE_BYTES, URGENT
 from napari_multiphase.study import PhaseTransform, Study
-from napari_multiphase.volume import Phase, Volume
+from napari_multiphase.volume import Grid, Phase, Volume
 
 WAIT_S = 30.0
 
@@ -157,6 +159,8 @@ def test_objects_cross_whole(client):
     data = np.arange(20 * 30 * 40, dtype=np.int16).reshape(20, 30, 40)
     volume = Volume.from_array(data, (3.0, 1.5, 1.5), (-10.0, 20.0, 30.0))
     transform = PhaseTransform(np.eye(4) + 0.5, "rigid", {"mean": 1.5})
+    field = DenseField(np.arange(3 * 9 * 10 * 11, dtype=np.float32).reshape(9, 10, 11, 3), Grid((9, 10, 11), (3, 3, 3)))
+    transform = replace(transform, to_arterial=field, to_venous=field)
     study = Study("case", {Phase.ARTERIAL: volume, Phase.VENOUS: volume}, transform=transform)
     back = _run(client, "echo", {"value": study}).result
     assert isinstance(back, Study)
@@ -165,6 +169,8 @@ def test_objects_cross_whole(client):
     assert back.volumes[Phase.ARTERIAL].grid == volume.grid
     assert back.transform.quality == {"mean": 1.5}
     np.testing.assert_array_equal(back.transform.venous_to_arterial_mm, np.eye(4) + 0.5)
+    np.testing.assert_array_equal(back.transform.into(Phase.VENOUS).displacement_mm, field.displacement_mm)
+    assert back.transform.into(Phase.ARTERIAL).grid == field.grid
 
 
 def test_a_body_longer_than_a_line_crosses(client):

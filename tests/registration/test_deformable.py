@@ -79,14 +79,12 @@ def test_dense_maps_hold_the_rigid_start_and_cover_both_scans(breathing: Phantom
     plain = register_deformable(venous, arterial, np.eye(4), method=GaussNewton((12.0, 8.0), (3, 2)), device="cpu")
     points = np.array([[0.0, 0.0, 0.0], [30.0, -40.0, 20.0], [-60.0, 50.0, -35.0]]) + venous.grid.affine_mm[:3, 3] + 120
     moved = found.map(points, Phase.ARTERIAL)
-    assert moved == pytest.approx(plain.map(points, Phase.ARTERIAL) + [20.0, 0.0, 0.0], abs=0.1)
+    assert moved == pytest.approx(plain.map(points, Phase.ARTERIAL) + np.array([20.0, 0.0, 0.0]), abs=0.1)
     assert found.map(moved, Phase.VENOUS) == pytest.approx(points, abs=0.5)
     for phase, volume in ((Phase.ARTERIAL, venous), (Phase.VENOUS, elsewhere)):
         field = found.into(phase)
         assert field.grid.origin_mm == volume.grid.origin_mm
-        reach, own = (
-            (np.array(grid.shape) - 1) * np.array(grid.spacing_mm) for grid in (volume.grid, field.grid)
-        )
+        reach, own = ((np.array(grid.shape) - 1) * np.array(grid.spacing_mm) for grid in (volume.grid, field.grid))
         assert own == pytest.approx(reach)
 
 

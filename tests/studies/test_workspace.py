@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.field import DenseField
 from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, keep, open_study, recalled
-from napari_multiphase.studies.workspace import STUDY_FILE, data_folder
+from napari_multiphase.studies.workspace import STUDY_FILE, VERSION, data_folder
 from napari_multiphase.study import PhaseTransform, Study
-from napari_multiphase.volume import Phase, Volume
+from napari_multiphase.volume import Grid, Phase, Volume
 
 Writer = Callable[..., Path]
 
@@ -66,6 +68,44 @@ def test_a_kept_transform_comes_back_when_the_same_scans_are_opened(
     assert np.array_equal(again.venous_to_arterial_mm, shift)
     (workspace.folder / STUDY_FILE).write_text("{")
     assert recalled(study) is study
+
+
+def dense(size_mm: float) -> PhaseTransform:
+    grid = Grid((3, 4, 5), (9.0, 8.0, 7.0), (1.0, 2.0, 3.0))
+    there = np.random.default_rng(0).normal(scale=size_mm, size=(*grid.shape, 3)).astype(np.float32)
+    return PhaseTransform(np.eye(4), "mind", {"mi_after": size_mm}, DenseField(there, grid), DenseField(-there, grid))
+
+
+def test_a_dense_transform_is_kept_as_itk_files_and_replaced_whole(folder: Path, study: Study) -> None:
+    workspace = Workspace.create(folder, study.with_transform(dense(2.0)))
+    found = Workspace.open(folder).study().transform
+    assert found is not None and found.method == "mind" and dict(found.quality) == {"mi_after": 2.0}
+    for phase in Phase:
+        assert np.array_equal(found.into(phase).displacement_mm, dense(2.0).into(phase).displacement_mm)
+    (kept,) = (folder / "registration").iterdir()
+    assert sitk.ReadTransform(str(kept / "arterial_to_venous.h5")).GetTransformEnum() == sitk.sitkDisplacementField
+    keep(study.with_transform(dense(2.0)), folder)
+    assert [p.name for p in (folder / "registration").iterdir()] == [kept.name]  # the same: nothing is written
+    keep(study.with_transform(dense(3.0)), folder)
+    (newer,) = (folder / "registration").iterdir()
+    assert newer != kept
+    workspace = Workspace.open(folder)
+    workspace.set_transform(None)
+    assert Workspace.open(folder).transform is None and not list((folder / "registration").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_damaged_dense_transform_costs_the_registration_and_not_the_study(
+    folder: Path, study: Study, damage: str
+) -> None:
+    Workspace.create(folder, study.with_transform(dense(2.0)))
+    (kept,) = (folder / "registration").iterdir()
+    file = kept / "venous_to_arterial.h5"
+    file.unlink() if damage == "gone" else file.write_bytes(file.read_bytes()[:900])
+    again = Workspace.open(folder).study()
+    assert again.transform is None
+    (finding,) = [f for f in again.findings if "registration cannot be used" in f.text]
+    assert finding.level == "warning" and "venous_to_arterial.h5" in finding.text
 
 
 def test_another_studys_folder_is_not_written_over(folder: Path, study: Study) -> None:
@@ -163,7 +203,7 @@ def test_a_scan_from_memory_cannot_be_kept(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda data: {**data, "version": 2}, "newer version"),
+        (lambda data: {**data, "version": VERSION + 1}, "newer version"),
         (lambda data: {**data, "version": "1"}, "newer version"),
         (lambda data: {**data, "format": "something else"}, "not written by this program"),
         (lambda data: [], "not written by this program"),

@@ -127,9 +127,7 @@ def _organs_on(organs: NDArray[np.integer[Any]] | None, grid: Grid, level: Level
     return torch.from_numpy(resample(organs, grid, level.grid, order=0).astype(np.int64)).to(level.fixed.device)
 
 
-def _result(
-    level: Level, v: Tensor, start: NDArray[np.float64], name: str, grids: tuple[Grid, Grid]
-) -> PhaseTransform:
+def _result(level: Level, v: Tensor, start: NDArray[np.float64], name: str, grids: tuple[Grid, Grid]) -> PhaseTransform:
     """Both maps with their figures, or the start alone where deforming made nothing more alike."""
     spacing = level.grid.spacing_mm
     forward, still = velocity.exp(v, spacing), torch.zeros_like(v)
@@ -141,7 +139,7 @@ def _result(
     inner = _as_field(forward, level.grid)
     there = _field(inner, _covering(grids[0], spacing), np.eye(4), start)
     inverse = _as_field(velocity.exp(-v, spacing), level.grid)
-    back = _field(inverse, _covering(grids[1], spacing), np.linalg.inv(start), np.eye(4))
+    back = _field(inverse, _covering(grids[1], spacing), np.asarray(np.linalg.inv(start), float), np.eye(4))
     body = level.weight.cpu().numpy() > 0
     moved = forward.norm(dim=0).cpu().numpy()[body]
     determinants = jacobian(inner)[body]
@@ -171,20 +169,18 @@ def _as_field(displacement: Tensor, grid: Grid) -> DenseField:
     return DenseField(np.ascontiguousarray(np.moveaxis(displacement.flip(0).cpu().numpy(), 0, -1)), grid)
 
 
-def _field(
-    inner: DenseField, target: Grid, before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]
-) -> DenseField:
+def _field(inner: DenseField, target: Grid, before: NDArray[np.float64], after: NDArray[np.float64]) -> DenseField:
     """`after` o inner o `before` as a field on `target`; `before` and `after` are 4 x 4 on LPS mm."""
     out = np.empty((*target.shape, 3), np.float32)
     first = _points_mm(replace(target, shape=(1, *target.shape[1:])), np.ones((1, *target.shape[1:]), bool))
     for z, plane in enumerate(out):  # a whole scan's points at once would take a gigabyte
-        points = first + [0.0, 0.0, z * target.spacing_mm[0]]
+        points = first + np.array([0.0, 0.0, z * target.spacing_mm[0]])
         plane[:] = (map_points(after, inner.map(map_points(before, points))) - points).reshape(plane.shape)
     return DenseField(out, target)
 
 
 def _covering(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
-    """A grid of this spacing or finer over all of `grid`: beyond it a map says nothing, and nothing is beyond a scan."""
+    """A grid of this spacing or finer over all of `grid`, so that a map says something of the whole scan."""
     reach = [(n - 1) * s for n, s in zip(grid.shape, grid.spacing_mm, strict=True)]
     d, h, w = (max(1, math.ceil(length / s)) + 1 for length, s in zip(reach, spacing_mm, strict=True))
     sz, sy, sx = (max(length, 1e-3) / (n - 1) for length, n in zip(reach, (d, h, w), strict=True))

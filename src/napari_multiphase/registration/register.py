@@ -110,7 +110,7 @@ def _sentence(quality: dict[str, Any], start: Figures, after: Figures) -> str:
 
 def _swapped(found: PhaseTransform) -> PhaseTransform:
     """What was found from the arterial scan to the venous one, by its usual names."""
-    matrix = np.linalg.inv(found.venous_to_arterial_mm)
+    matrix = np.asarray(np.linalg.inv(found.venous_to_arterial_mm), float)
     return PhaseTransform(matrix, found.method, found.quality, found.to_venous, found.to_arterial)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -20,13 +21,15 @@ from napari_multiphase.io import dicom
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.images import read_image
 from napari_multiphase.io.places import data_folder
+from napari_multiphase.io.transforms import read_transform, write_transform
 from napari_multiphase.studies.fit import report
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
 
 STUDY_FILE = "study.json"
 FORMAT = "napari-multiphase study"
-VERSION = 1
+VERSION = 2
+"""2: the transform between the phases also lies in ITK files, where a dense one is read from."""
 
 StructureState = Literal["predicted", "corrected", "complete", "not annotated"]
 
@@ -82,11 +85,18 @@ class ScanEntry(_Part):
 
 
 class TransformEntry(_Part):
-    """A `PhaseTransform` as JSON."""
+    """A `PhaseTransform` as JSON, and where its ITK files lie (`io.transforms`), from which a dense one is read."""
 
     venous_to_arterial_mm: Annotated[list[list[float]], AfterValidator(_affine)]
     method: str
     quality: dict[str, Any] = Field(default_factory=dict)
+    folder: InsidePath | None = None
+    dense: bool = False
+
+    def is_of(self, transform: PhaseTransform) -> bool:
+        """Whether this is `transform`: a registration's figures do not come out the same twice by chance."""
+        own = {name: getattr(self, name) for name in ("venous_to_arterial_mm", "method", "quality")}
+        return self.dense == transform.dense and own == transform.to_dict()
 
 
 class PredictionEntry(_Part):
@@ -139,10 +149,11 @@ class Workspace:
         scans = {}
         for phase, volume in study.volumes.items():
             scans[phase] = _scan_entry(folder, volume, study.guesses.get(phase))
-        transform = None if study.transform is None else TransformEntry(**study.transform.to_dict())
-        state = StudyFile(id=study.id, created=_now(), scans=scans, transform=transform)
+        state = StudyFile(id=study.id, created=_now(), scans=scans)
         workspace = Workspace(folder, state)
         workspace._write(state)
+        if study.transform is not None:
+            workspace.set_transform(study.transform)
         return workspace
 
     @staticmethod
@@ -177,8 +188,10 @@ class Workspace:
 
     @property
     def transform(self) -> PhaseTransform | None:
-        """The kept transform between the phases."""
+        """The kept transform between the phases. Raises UserError where its files are gone or damaged."""
         entry = self._state.transform
+        if entry is not None and entry.dense:
+            return read_transform(self.resolve(entry.folder or ""))
         return None if entry is None else PhaseTransform.from_dict(entry.model_dump())
 
     @property
@@ -222,7 +235,12 @@ class Workspace:
         entries = {phase: e.guess for phase, e in self._state.scans.items() if e.guess is not None}
         guesses = {phase: PhaseGuess(**guess.model_dump()) for phase, guess in entries.items()}
         ordered = {phase: volumes[phase] for phase in Phase if phase in volumes}
-        return Study(self.id, ordered, guesses, self.transform, (*warnings, *report(ordered, guesses)))
+        try:
+            transform = self.transform
+        except UserError as error:
+            transform = None
+            warnings.append(Finding("warning", f"The kept registration cannot be used: {error}."))
+        return Study(self.id, ordered, guesses, transform, (*warnings, *report(ordered, guesses)))
 
     def changed_sources(self) -> tuple[Phase, ...]:
         """The phases whose scan is gone, unreadable, or no longer what the study was made from."""
@@ -237,9 +255,20 @@ class Workspace:
         return tuple(changed)
 
     def set_transform(self, transform: PhaseTransform | None) -> None:
-        """Keep (or drop) the transform between the phases."""
-        entry = None if transform is None else TransformEntry(**transform.to_dict())
-        self._change(transform=entry)
+        """Keep (or drop) the transform between the phases, in ``study.json`` and as ITK files beside it."""
+        before, entry = self._state.transform, None
+        if transform is not None:
+            if before is not None and before.is_of(transform):
+                return
+            place = f"registration/{self.revision + 1:04d}"
+            entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
+            write_transform(self.resolve(place), transform)
+        try:
+            self._change(transform=entry)
+        except UserError:
+            self._forget(entry)
+            raise
+        self._forget(before)
 
     def add_prediction(self, folder: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
         """Remember a prediction that lies in a folder inside the study; the same folder again replaces its entry."""
@@ -265,6 +294,11 @@ class Workspace:
             number += 1
         return self.folder / "predictions" / f"{number:03d}-{name}"
 
+    def _forget(self, entry: TransformEntry | None) -> None:
+        """Remove the files of a transform that is no longer kept."""
+        if entry is not None and entry.folder is not None:
+            shutil.rmtree(self.resolve(entry.folder), ignore_errors=True)
+
     def _relative(self, path: Path | str) -> str:
         full = (self.folder / path).resolve()
         if not full.is_relative_to(self.folder) or full == self.folder:
@@ -287,7 +321,7 @@ class Workspace:
         on_disk = _read(self.folder / STUDY_FILE)
         if on_disk.revision != self._state.revision:
             raise UserError(f"{self.folder} was changed by another window or process: open the study again")
-        merged = {**self._state.model_dump(), **values, "revision": self._state.revision + 1}
+        merged = {**self._state.model_dump(), **values, "revision": self._state.revision + 1, "version": VERSION}
         self._write(StudyFile.model_validate(merged))
 
     def _write(self, state: StudyFile) -> None:
@@ -324,10 +358,11 @@ def recalled(study: Study) -> Study:
         return study
     try:
         workspace = Workspace.open(folder)
+        fits = workspace.id == study.id and set(workspace.scans) == set(study.volumes)
+        transform = workspace.transform if fits else None
     except UserError:
         return study
-    fits = workspace.id == study.id and set(workspace.scans) == set(study.volumes)
-    return study.with_transform(workspace.transform) if fits and workspace.transform is not None else study
+    return study if transform is None else study.with_transform(transform)
 
 
 def _scan_entry(folder: Path, volume: Volume, guess: PhaseGuess | None) -> ScanEntry:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_multiphase.io.datasets import DatasetCase
 from napari_multiphase.io.images import files_of, read_image, read_labels
-from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, UNKNOWN
 from napari_multiphase.io.transforms import read_itk_matrix
+from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, UNKNOWN
 from napari_multiphase.volume import Phase, Volume
 
 
