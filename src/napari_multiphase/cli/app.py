@@ -11,6 +11,7 @@ from napari_multiphase.cli.doctor import doctor
 from napari_multiphase.cli.evaluate import evaluate
 from napari_multiphase.cli.info import info
 from napari_multiphase.cli.plan import plan
+from napari_multiphase.cli.register import carry, register
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
 from napari_multiphase.cli.train import export, train
@@ -18,7 +19,7 @@ from napari_multiphase.cli.translate import translate
 
 app = typer.Typer(
     name="multiphase",
-    help="Two-phase abdominal CT: open the arterial and venous scan as one study, segment, translate, evaluate.",
+    help="Two-phase abdominal CT: the arterial and venous scan as one study: register, segment, translate, evaluate, train.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(sample)
 app.command()(info)
+app.command()(register)
+app.command()(carry)
 app.command()(segment)
 app.command()(translate)
 app.command()(evaluate)

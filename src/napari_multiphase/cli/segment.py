@@ -55,6 +55,9 @@ def segment(
     ] = None,
     format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
     register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
+    transform: Annotated[
+        Path | None, typer.Option(help="Folder that register wrote: align the phases by it instead.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json.")] = False,
 ) -> None:
     """Segment a study, or two scans, and write labels, confidence and a report."""
@@ -79,7 +82,7 @@ def segment(
             raise UserError(f"{inputs[0]}: DICOM SEG refers to DICOM scans and these are not; choose --format nifti")
         if not as_json:
             say_findings(opened)
-        opened = _registered(context, opened, register)
+        opened = _registered(context, opened, register, transform)
         if study is not None and (study / "study.json").is_file():
             tasks.keep(context, opened, study)
         if not as_json:
@@ -127,14 +130,18 @@ def _share(name: str, value: float | None, none: str, all: str) -> float | None:
     return value
 
 
-def _registered(context: Context, study: Study, wanted: bool) -> Study:
+def _registered(context: Context, study: Study, wanted: bool, kept: Path | None) -> Study:
+    from napari_multiphase.config import RegisterOptions
+    from napari_multiphase.io.transforms import read_transform
     from napari_multiphase.jobs import tasks
     from napari_multiphase.study import PhaseTransform
 
+    if kept is not None:
+        return study.with_transform(read_transform(kept))
     if len(study.phases) < 2 or study.transform is not None:
         return study
-    transform = tasks.register(context, study) if wanted else PhaseTransform.identity()
-    return study.with_transform(transform)
+    rigid = RegisterOptions(method="rigid")
+    return study.with_transform(tasks.register(context, study, rigid) if wanted else PhaseTransform.identity())
 
 
 def say_findings(study: Study) -> None:

@@ -50,6 +50,8 @@ def aligned_words(study: Study) -> str:
     transform = transform_of(study)
     if transform.method == "identity":
         return "the phases were not registered: they are taken to lie in one space"
+    if transform.dense:
+        return f"aligned by a deformable transform ({transform.method})"
     return f"aligned by a {transform.method} transform: organs that deform do not match"
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.io.atomic import write_whole
 from napari_multiphase.io.images import write_on_source
 from napari_multiphase.io.nifti import SYNTHETIC
 from napari_multiphase.labels import STRUCTURES
@@ -65,31 +63,6 @@ def save_translation(translation: Translation, study: Study, out: Path) -> list[
     return write_whole(Path(out), lambda part: _write_translation(translation, study, part))
 
 
-def write_whole(out: Path, write: Callable[[Path], list[str]]) -> list[Path]:
-    """Files that `write` puts into the folder it is given and names, moved into `out` all together or not at all.
-
-    Raises
-    ------
-    UserError : where `out` cannot be written; it is then as it was.
-    """
-    try:
-        made = not out.exists()
-        out.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
-    try:
-        return _move(part, out, write(part))
-    except OSError as error:
-        raise UserError(
-            f"cannot write {out}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if made and not any(out.iterdir()):
-            out.rmdir()
-
-
 def _write(prediction: Prediction, study: Study, part: Path, format: Format) -> list[str]:
     home = _fused_phase(prediction)
     maps = [(phase.value, phase, p.labels, p.confidence) for phase, p in prediction.phases.items()]
@@ -136,23 +109,3 @@ def _check_dicom(prediction: Prediction, study: Study) -> None:
                 f"{source.path.name}: DICOM SEG refers to DICOM images and the {phase} scan is {source.format}; "
                 "write NIfTI instead"
             )
-
-
-def _move(part: Path, out: Path, names: list[str]) -> list[Path]:
-    """Move the complete files in; where one cannot be moved, those before it are put back as they were."""
-    backup = part / "old"
-    backup.mkdir()
-    moved: list[str] = []
-    try:
-        for name in names:
-            if (out / name).exists():
-                (out / name).replace(backup / name)
-            moved.append(name)
-            (part / name).replace(out / name)
-    except OSError:
-        for name in moved:
-            (out / name).unlink(missing_ok=True)
-            if (backup / name).exists():
-                (backup / name).replace(out / name)
-        raise
-    return [out / name for name in names]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -140,3 +141,48 @@ def atomic_new_folder(target: Path) -> Iterator[Path]:
         raise _in_words(error, target) from error
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
+
+
+def write_whole(out: Path, write: Callable[[Path], list[str]]) -> list[Path]:
+    """Files that `write` puts into the folder it is given and names, moved into `out` all together or not at all.
+
+    Raises
+    ------
+    UserError : where `out` cannot be written; it is then as it was.
+    """
+    try:
+        made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder") from error
+    try:
+        return _move(part, out, write(part))
+    except OSError as error:
+        raise UserError(
+            f"cannot write {out}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if made and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _move(part: Path, out: Path, names: list[str]) -> list[Path]:
+    """Move the complete files in; where one cannot be moved, those before it are put back as they were."""
+    backup = part / "old"
+    backup.mkdir()
+    moved: list[str] = []
+    try:
+        for name in names:
+            if (out / name).exists():
+                (out / name).replace(backup / name)
+            moved.append(name)
+            (part / name).replace(out / name)
+    except OSError:
+        for name in moved:
+            (out / name).unlink(missing_ok=True)
+            if (backup / name).exists():
+                (backup / name).replace(out / name)
+        raise
+    return [out / name for name in names]

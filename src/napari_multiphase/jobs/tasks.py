@@ -114,14 +114,45 @@ def plan(
     return made.to_dict()
 
 
-def register(context: Context, study: Study, options: RegisterOptions | None = None) -> PhaseTransform:
-    """The map between the phases, with its quality figures."""
+def register(
+    context: Context,
+    study: Study,
+    options: RegisterOptions | None = None,
+    arterial_labels: Path | Volume | None = None,
+    venous_labels: Path | Volume | None = None,
+) -> PhaseTransform:
+    """The map between the phases, with its quality figures; with label maps of both also how these meet ("labels")."""
+    from napari_multiphase.io.images import read_labels
+    from napari_multiphase.registration.output import compare_labels
     from napari_multiphase.registration.register import register as run
 
     if len(study.phases) < 2:
         raise UserError(f"only the {study.phases[0]} scan is there: open the {study.phases[0].other} one as well")
     venous, arterial = study.volumes[Phase.VENOUS], study.volumes[Phase.ARTERIAL]
-    return run(venous, arterial, options, on_event=context.on_event, cancel=context.cancel)
+    given = [v if isinstance(v, Volume) else read_labels(Path(v)) for v in (arterial_labels, venous_labels) if v]
+    found = run(venous, arterial, options, on_event=context.on_event, cancel=context.cancel)
+    if len(given) < 2:
+        return found
+    context.on_event(Event("progress", "comparing labels before and after"))
+    return replace(found, quality={**found.quality, "labels": compare_labels(found, *given)})
+
+
+def save_registration(context: Context, study: Study, out: Path, fixed: Phase = Phase.VENOUS) -> list[Path]:
+    """Write the study's transform, its inverse, its report and the moved scan, all of them or none."""
+    from napari_multiphase.registration.output import save_registration as run
+
+    context.on_event(Event("progress", "writing"))
+    return run(study, study.transform or PhaseTransform.identity(), Path(out), Phase(fixed))
+
+
+def carry_file(context: Context, file: Path, through: Path, to: Phase, out: Path, onto: Path | None = None) -> str:
+    """Carry a label map, an image or points (.csv) of the other phase to `to`; a sentence about what was written."""
+    from napari_multiphase.registration.carry import carry_image, carry_points
+
+    context.on_event(Event("progress", "carrying"))
+    if Path(file).suffix.lower() == ".csv":
+        return carry_points(Path(file), Path(through), Phase(to), Path(out))
+    return carry_image(Path(file), Path(through), Phase(to), Path(out), onto)
 
 
 def keep(context: Context, study: Study, folder: Path | None = None) -> Path:
@@ -290,6 +321,8 @@ TASKS: dict[str, Callable[..., Any]] = {
     "open": open_study,
     "plan": plan,
     "register": register,
+    "save_registration": save_registration,
+    "carry_file": carry_file,
     "keep": keep,
     "segment": segment,
     "plan_translation": plan_translation,

@@ -115,9 +115,11 @@ def _swapped(found: PhaseTransform) -> PhaseTransform:
 
 
 def _share(on_event: OnEvent, low: float, high: float) -> OnEvent:
-    """Events of a part of the work that lies between two shares of it."""
+    """Events of a part of the work that lies between two shares of it; its last word is not the last one."""
 
     def tell(event: Event) -> None:
+        if event.fraction == 1.0:
+            return
         done = None if event.fraction is None else low + (high - low) * event.fraction
         on_event(replace(event, fraction=done))
 

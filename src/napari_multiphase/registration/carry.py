@@ -1,0 +1,78 @@
+"""Files and points of one phase, carried to the other through a kept registration."""
+
+from __future__ import annotations
+
+import csv
+import math
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.imaging.resample import resample
+from napari_multiphase.io.atomic import atomic_path
+from napari_multiphase.io.images import Kind, read_image, read_labels, write_on_source
+from napari_multiphase.io.transforms import read_transform
+from napari_multiphase.volume import Phase
+
+MOST_POINTS = 1_000_000
+AXES = ("x", "y", "z")
+
+
+def carry_points(file: Path, through: Path, to: Phase, out: Path) -> str:
+    """Points of a .csv with columns x, y, z (LPS mm) in the other scan -> the same anatomy in the scan of `to`.
+
+    Other columns are kept. Returns a sentence; raises UserError where the file is not such a table.
+    """
+    transform = read_transform(through)
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            names, rows = list(reader.fieldnames or ()), list(islice(reader, MOST_POINTS + 1))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read as a table: give a .csv with columns x, y, z in LPS mm") from error
+    if not set(AXES) <= set(names):
+        raise UserError(f"{file} has no columns x, y, z: name them in its first line (LPS mm)")
+    if len(rows) > MOST_POINTS:
+        raise UserError(f"{file} holds more than {MOST_POINTS} points: split it")
+    points = np.array([[_number(row[axis], file, line) for axis in AXES] for line, row in enumerate(rows, 2)])
+    moved = transform.map(points, to) if len(rows) else points
+    with atomic_path(out) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        for row, point in zip(rows, moved, strict=True):
+            writer.writerow(
+                {name: row[name] for name in names} | dict(zip(AXES, (f"{v:.3f}" for v in point), strict=True))
+            )
+    return f"{len(rows)} points carried to the {to} scan: {out}"
+
+
+def _number(text: str | None, file: Path, line: int) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{file}, line {line}: '{text}' is no coordinate in mm")
+    return value
+
+
+def carry_image(file: Path, through: Path, to: Phase, out: Path, onto: Path | None) -> str:
+    """A label map (named "...labels...", nearest neighbour) or an image (linear) onto the grid of the scan `onto`.
+
+    What the other scan does not show is 0 in a label map and -1024 HU in an image. Returns a sentence.
+
+    Raises
+    ------
+    UserError : a file cannot be read or written, or `onto` is missing.
+    """
+    if onto is None:
+        raise UserError(f"{file.name} takes the grid of the {to} scan: name that with --onto")
+    transform, target = read_transform(through), read_image(Path(onto))
+    labels = "labels" in file.name
+    source = read_labels(file) if labels else read_image(file)
+    carried = resample(source.data, source.grid, target.grid, 0 if labels else 1, transform.into(to.other))
+    kind: Kind = "labels" if labels else "image"
+    write_on_source(out, carried, target, kind=kind, description=f"{to.other} {kind} on the {to} grid")
+    return f"{kind} carried to the {to} scan: {out}"
