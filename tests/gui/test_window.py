@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from window_steps import WAIT_MS, click, open_sample, segment
 
+from napari_multiphase.volume import Phase
+
 pytestmark = pytest.mark.gui
 
 
@@ -127,14 +129,49 @@ def _saving(qtbot, segment_dock, session, out: Path) -> None:
 def test_a_registration_is_kept_for_the_next_time(workbench, qtbot):
     _viewer, study_dock, _segment_dock, session = workbench
     open_sample(qtbot, study_dock, session)
-    click(qtbot, study_dock.register.register)
-    qtbot.waitUntil(lambda: not session.unregistered, timeout=WAIT_MS)
-    matrix, revision = session.study.transform.venous_to_arterial_mm, session.revision
+    box = study_dock.register
+    assert box.method.currentText() == "Deformable" and not box.keep.isVisible() and not box.undo.isVisible()
+    click(qtbot, box.register)
+    qtbot.waitUntil(lambda: not session.unregistered and session.job is None, timeout=WAIT_MS)
+    assert session.study.transform.method == "mind" and "not kept yet" in box.state.text()
+    rows = study_dock.figures.rows
+    assert study_dock.figures.isVisible() and rows["Folded"] == ("0.00%",)
+    assert float(rows["Correlation"][1]) > float(rows["Correlation"][0])
     kept = Path(os.environ["MULTIPHASE_DATA_DIR"], "studies", session.study.id, "study.json")
+    assert not kept.exists()
+    click(qtbot, box.keep)
     qtbot.waitUntil(kept.is_file, timeout=WAIT_MS)
+    assert not box.keep.isVisible() and "not kept" not in box.state.text()
+    point = np.array([[-40.0, -10.0, 30.0]])
+    there, revision = session.study.transform.map(point, Phase.ARTERIAL), session.revision
+    qtbot.waitUntil(lambda: '"dense": true' in kept.read_text(), timeout=WAIT_MS)
     session.open_paths(session.inputs)
     qtbot.waitUntil(lambda: session.revision > revision, timeout=WAIT_MS)
-    np.testing.assert_array_equal(session.study.transform.venous_to_arterial_mm, matrix)
+    np.testing.assert_allclose(session.study.transform.map(point, Phase.ARTERIAL), there)
+    assert not box.keep.isVisible() and study_dock.figures.isVisible()
+
+
+def test_a_registration_can_be_undone_and_results_follow_it(workbench, qtbot):
+    _viewer, study_dock, segment_dock, session = workbench
+    open_sample(qtbot, study_dock, session)
+    from napari_multiphase.gui.workbench import bring_forward
+
+    bring_forward(segment_dock)
+    click(qtbot, segment_dock.segment)
+    qtbot.waitUntil(lambda: session.run is not None and session.job is None, timeout=WAIT_MS)
+    rigid, fused = session.study.transform, session.run.prediction.fused_labels
+    assert rigid.method == "rigid"
+    bring_forward(study_dock)
+    click(qtbot, study_dock.register.register)
+    qtbot.waitUntil(lambda: session.study.transform is not rigid and session.job is None, timeout=WAIT_MS)
+    assert len(study_dock.figures.rows["Structures overlap"]) == 2, "both phases have labels to compare"
+    qtbot.waitUntil(lambda: session.run.prediction.fused_labels is not fused, timeout=WAIT_MS)
+    assert any("deformable" in note for note in session.run.prediction.notes)
+    assert session.run.prediction.report["transform"]["method"] == "mind"
+    click(qtbot, study_dock.register.undo)
+    assert session.study.transform is rigid and not study_dock.register.undo.isVisible()
+    qtbot.waitUntil(lambda: session.run.prediction.report["transform"]["method"] == "rigid", timeout=WAIT_MS)
+    np.testing.assert_array_equal(session.run.prediction.fused_labels, fused)
 
 
 def test_what_is_no_scan_is_refused_in_one_sentence(workbench, qtbot, tmp_path):

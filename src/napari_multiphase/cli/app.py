@@ -19,7 +19,7 @@ from napari_multiphase.cli.translate import translate
 
 app = typer.Typer(
     name="multiphase",
-    help="Two-phase abdominal CT: the arterial and venous scan as one study: register, segment, translate, evaluate, train.",
+    help="Two-phase abdominal CT: both scans as one study: register, segment, translate, evaluate, train.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

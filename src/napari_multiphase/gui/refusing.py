@@ -64,9 +64,13 @@ class Refusing:
         session.bridge.changed.connect(self._on_change)
 
     def _on_change(self, topic: str) -> None:
+        session, before = self._session, self._study
         if topic == "prediction":
             # The study as it was when the model ran: its transform is the one that was fused with.
-            self._study = self._session.study
+            self._study = session.study
+        elif topic == "transform" and session.run is not None and before is not None:
+            self._study = session.study  # registered anew: the same results, fused through what is in use now
+            self.rest(session.phase_weight)
 
     def _layers(self, run: Run) -> list[Layer]:
         return layers_of(self._session.viewer, run=run.number, phase="fused")

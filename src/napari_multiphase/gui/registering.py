@@ -1,13 +1,15 @@
-"""Register, look at it before and after, and undo it."""
+"""Register, look at it before and after, keep it or undo it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QButtonGroup, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QButtonGroup, QComboBox, QLabel, QVBoxLayout, QWidget
 
 from napari_multiphase.gui.dock_parts import allow, button, row, toggle, wrapped
 from napari_multiphase.gui.layers import add_image, layers_of
+from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import PhaseTransform
@@ -16,15 +18,23 @@ from napari_multiphase.volume import Phase
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-_TIP = "Find the rigid movement between the scans, so that both phases can be fused (Ctrl+Shift+R)"
+_TIP = "Find how the arterial scan lies to the venous one, so that both phases can be fused (Ctrl+Shift+R)"
+METHODS = {
+    "mind": ("Deformable", "A rigid movement, then each organ its own way; follows breathing. About 20 s"),
+    "rigid": ("Rigid", "One movement of the whole scan; organs that breathing moved do not match. About 3 s"),
+    "demons": ("Demons (HPN)", "A rigid movement, then diffeomorphic demons, as published with HPN. About 40 s"),
+}
+"""By name in `RegisterOptions`: what the window calls it, and what it does."""
 
 
-def in_words(transform: PhaseTransform | None) -> str:
-    """What a transform does, with its quality figures."""
+def in_words(transform: PhaseTransform | None, kept: bool = True) -> str:
+    """How the phases were brought together; figures and the whole sentence lie elsewhere."""
     if transform is None:
-        return "Not registered yet: Segment does so first."
-    sentence = str(transform.quality.get("sentence") or "")
-    return sentence or f"Registered ({transform.method})."
+        return "Not registered yet: Segment finds a rigid movement first."
+    if transform.method == "identity":
+        return "The scans lie as the scanner placed them."
+    name = METHODS.get(transform.method, (transform.method, ""))[0]
+    return f"{name} registration in use" + ("." if kept else ", not kept yet.")
 
 
 class RegisterBox(QWidget):
@@ -34,9 +44,16 @@ class RegisterBox(QWidget):
         super().__init__()
         self._session = session
         self.state = wrapped(faint=True)
-        self.register = button("Register", session.register, _TIP)
+        self.method = QComboBox()
+        for line, (key, (name, tip)) in enumerate(METHODS.items()):
+            self.method.addItem(name, key)
+            self.method.setItemData(line, tip, Qt.ItemDataRole.ToolTipRole)
+        self.method.setCurrentIndex(max(0, self.method.findData(recall("register_method", "mind"))))
+        self.method.currentIndexChanged.connect(self._method_chosen)
+        self.register = button("Register", self._register, _TIP)
         self.register.setShortcut("Ctrl+Shift+R")
-        self.undo = button("Undo", self._undo, "Go back to how the scans lay before")
+        self.keep = button("Keep", session.keep_transform, "Keep this registration with the study, for the next time")
+        self.undo = button("Undo", session.undo_transform, "Go back to how the scans lay before")
         self.off = toggle("Off", "Show the venous scan alone")
         self.before = toggle("Before", "Lay the arterial scan, as stored, over the venous one")
         self.after = toggle("After", "Lay the arterial scan, as registered, over the venous one")
@@ -50,7 +67,10 @@ class RegisterBox(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.state)
         layout.addWidget(self.compare)
-        layout.addLayout(row(self.register, self.undo, stretch=0))
+        layout.addLayout(row(self.register, self.method, stretch=0))
+        self.verdict = QWidget()
+        self.verdict.setLayout(row(self.keep, self.undo))
+        layout.addWidget(self.verdict)
         session.bridge.changed.connect(self._on_change)
         self._update()
 
@@ -65,23 +85,30 @@ class RegisterBox(QWidget):
             self._compare()
         self._update()
 
-    def _undo(self) -> None:
-        if self._session.kept_transform is not None:
-            kept, self._session.kept_transform = self._session.kept_transform, None
-            self._session.set_transform(kept)
+    def _register(self) -> None:
+        self._session.register(self.method.currentData())
+
+    def _method_chosen(self) -> None:
+        self.method.setToolTip(METHODS[self.method.currentData()][1])
+        remember("register_method", self.method.currentData())
 
     def _update(self) -> None:
         session = self._session
         study, job = session.study, session.job
         self.setVisible(study is not None)
-        self.state.setText(in_words(study.transform) if study and len(study.phases) == 2 else "")
+        transform = study.transform if study else None
+        self.state.setText(in_words(transform, session.transform_kept) if study and len(study.phases) == 2 else "")
+        self.state.setToolTip(str(transform.quality.get("sentence") or "") if transform else "")
         self.state.setVisible(bool(self.state.text()))
         reason = f"'{job.title}' is running" if job else ""
         if study is not None and len(study.phases) < 2:
             reason = "Needs both phases"
         allow(self.register, reason, _TIP)
-        self.undo.setVisible(session.kept_transform is not None)
-        self.undo.setEnabled(job is None)
+        self.method.setEnabled(job is None)
+        self.keep.setVisible(not session.transform_kept)
+        self.undo.setVisible(session.transform_before is not None)
+        self.verdict.setVisible(not session.transform_kept or session.transform_before is not None)
+        allow(self.undo, reason if job else "", "Go back to how the scans lay before")
         self.compare.setVisible(bool(self._aligned()))
 
     # --- before and after ----------------------------------------------------------------------------------------
@@ -112,6 +139,8 @@ class RegisterBox(QWidget):
         # Under the results, over the scans.
         session.viewer.layers.move(session.viewer.layers.index(layer), len(layers_of(session.viewer, kind="ct")))
         self._update()
+        if not self.off.isChecked():  # asked for before it was there
+            self._compare()
 
     def _compare(self) -> None:
         """Lay one arterial layer in magenta over the venous one in green (grey where they agree), or none."""

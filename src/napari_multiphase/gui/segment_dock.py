@@ -122,6 +122,7 @@ class SegmentDock(Dock):
         if self.session.unregistered:
             self.session.register(then=self._predict)
         else:
+            self.session.keep_transform()  # what results rest on is not lost
             self._predict()
 
     def _predict(self) -> None:

@@ -61,7 +61,7 @@ class Session:
     viewer, bridge : the napari viewer, and the signals that say what changed.
     scans : what was found in the opened paths; `chosen` says which of them is which phase, by key.
     study, revision : the open study; the revision grows with everything that makes older results stale.
-    kept_transform : the transform before the last registration, for *Undo*.
+    transform_before : what *Undo* goes back to; `transform_kept` is False while *Keep* is still to be pressed.
     model, plan : the chosen model, and the plan for it and the study.
     run : the newest prediction of this study.
     phase_weight, hidden : weight of the arterial phase in the fused result; ids of structures not shown.
@@ -76,7 +76,8 @@ class Session:
         self.study: Study | None = None
         self.title = ""
         self.revision = 0
-        self.kept_transform: PhaseTransform | None = None
+        self.transform_before: PhaseTransform | None = None
+        self.transform_kept = True
         self.model: Model | None = None
         self.plan: Any = None
         self.run: Run | None = None
@@ -222,7 +223,8 @@ class Session:
             self.ask("pair", "Reading the scans", params, self._opened, where="parser")
 
     def _opened(self, study: Study) -> None:
-        self.study, self.run, self.plan, self.kept_transform = study, None, None, None
+        self.study, self.run, self.plan = study, None, None
+        self.transform_before, self.transform_kept = None, True
         self.title = title_of(study, self.inputs)
         self.revision += 1
         self.bridge.changed.emit("study")
@@ -234,26 +236,50 @@ class Session:
         """Whether there are two phases and nobody has said yet how they lie to each other."""
         return self.study is not None and len(self.study.phases) == 2 and self.study.transform is None
 
-    def register(self, then: Callable[[], object] | None = None) -> None:
-        """Find the rigid transform between the phases; `then` is called once it is in use."""
-        self.ask("register", "Registering", {"study": self.study}, lambda transform: self._registered(transform, then))
+    def register(self, method: str = "rigid", then: Callable[[], object] | None = None) -> None:
+        """Bring the phases together by a method of `RegisterOptions`; with `then`, keep it and go on with that."""
+        from napari_multiphase.config import RegisterOptions
+
+        assert self.study is not None
+        params: dict[str, Any] = {"study": self.study, "options": RegisterOptions(method=method)}  # type: ignore[arg-type]
+        results = {} if self.run is None or self.run.prediction.one_map else self.run.prediction.phases
+        if len(results) == 2:  # what was found in each phase by itself tells how well organs meet
+            for phase, result in results.items():
+                params[f"{phase}_labels"] = self.study.volumes[phase].with_data(result.labels)
+        self.ask("register", "Registering", params, lambda transform: self._registered(transform, then))
 
     def _registered(self, transform: PhaseTransform, then: Callable[[], object] | None) -> None:
         assert self.study is not None
-        self.kept_transform = self.study.transform or PhaseTransform.identity()
-        self.set_transform(transform)
+        before = self.study.transform or PhaseTransform.identity()
+        self.set_transform(transform, before, kept=then is not None)
         if then is not None:
             then()
         else:
             self.bridge.changed.emit("registered")
 
-    def set_transform(self, transform: PhaseTransform) -> None:
-        """Use `transform` from now on, and keep it in the study's workspace."""
+    def set_transform(
+        self, transform: PhaseTransform, before: PhaseTransform | None = None, *, kept: bool = True
+    ) -> None:
+        """Use `transform` from now on, and keep it in the study's workspace or wait for *Keep*."""
         assert self.study is not None
         self.study = self.study.with_transform(transform)
+        self.transform_before, self.transform_kept = before, kept
         self.revision += 1
         self.bridge.changed.emit("transform")
-        self.quietly("keep", {"study": self.study}, self._kept)
+        if kept:
+            self.quietly("keep", {"study": self.study}, self._kept)
+
+    def keep_transform(self) -> None:
+        """Keep the transform that is in use."""
+        if self.study is not None and not self.transform_kept:
+            self.transform_kept = True
+            self.quietly("keep", {"study": self.study}, self._kept)
+            self.bridge.changed.emit("kept")
+
+    def undo_transform(self) -> None:
+        """Go back to what was in use before the last registration."""
+        if self.transform_before is not None:
+            self.set_transform(self.transform_before)
 
     def _kept(self, folder: Path | None) -> None:
         if folder is None:

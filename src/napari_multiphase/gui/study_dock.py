@@ -20,6 +20,7 @@ from napari_multiphase.gui.dock_parts import (
     row,
     wrapped,
 )
+from napari_multiphase.gui.figures_table import FiguresTable
 from napari_multiphase.gui.findings import FindingList
 from napari_multiphase.gui.io import SAMPLE_URI
 from napari_multiphase.gui.registering import RegisterBox
@@ -106,8 +107,9 @@ class StudyDock(Dock):
         self.scan_list = ScanList()
         self.findings = FindingList()
         self.presets = WindowPresets(self.session)
+        self.figures, self.figures_title = FiguresTable(), heading("Registration")
         self.parts: list[QWidget] = [heading("Phases"), self.filled, self.presets, heading("Fit"), self.findings]
-        self.parts += [heading("Scans found"), self.scan_list]
+        self.parts += [self.figures_title, self.figures, heading("Scans found"), self.scan_list]
         self.filled.setLayout(grid)
         for part in self.parts:
             self.body.addWidget(part)
@@ -164,6 +166,10 @@ class StudyDock(Dock):
             self._on_busy()
         elif topic in ("scans", "study"):
             self._fill()
+        elif topic == "transform":
+            self._fill_figures()
+        elif topic == "registered":  # once the new rows have their places
+            self.session.bridge.later(100, lambda: self.scroll_to(self.figures_title))
 
     def _on_busy(self) -> None:
         job = self.session.job
@@ -205,4 +211,13 @@ class StudyDock(Dock):
             chooser.setToolTip(f"The scan to use as the {phase} phase: {chooser.currentText()}")
         self.scan_list.show_scans(session.scans, session.chosen)
         self.findings.show_findings(session.study.findings if session.study else ())
+        self._fill_figures()
         self._on_busy()
+
+    def _fill_figures(self) -> None:
+        study = self.session.study
+        transform = study.transform if study else None
+        self.figures.show_quality(transform.quality if transform else {})
+        self.figures_title.setVisible(bool(self.figures.rows))
+        if transform is not None:
+            self.figures_title.setToolTip(str(transform.quality.get("sentence") or ""))

@@ -55,6 +55,11 @@ def aligned_words(study: Study) -> str:
     return f"aligned by a {transform.method} transform: organs that deform do not match"
 
 
+def fused_words(study: Study) -> str:
+    """How results of both phases came to lie over each other, for a person."""
+    return aligned_words(study).replace("aligned by", "the phases were aligned by", 1)
+
+
 def synthetic_words(study: Study, read: Iterable[Phase]) -> Iterator[str]:
     """Which of the phases that were read are no scans."""
     for phase in read:

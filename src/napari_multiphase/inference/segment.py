@@ -16,7 +16,7 @@ from napari_multiphase.inference.branches import with_branches
 from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
-from napari_multiphase.inference.inputs import aligned_words, make_scan, synthetic_words, transform_of
+from napari_multiphase.inference.inputs import aligned_words, fused_words, make_scan, synthetic_words, transform_of
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
@@ -188,12 +188,11 @@ def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction], 
         yield "each scan was also segmented as a synthetic image of the other phase, and both results were fused"
     if len(phases) == 2:
         one_map = any(phase.two_best is None for phase in phases.values())
-        words = aligned_words(study)
         if one_map:
-            yield f"the model reads both phases at once; {words}"
+            yield f"the model reads both phases at once; {aligned_words(study)}"
             yield "its one result lies on the venous grid and was carried to the arterial one"
         else:
-            yield words.replace("aligned by", "the phases were aligned by", 1)
+            yield fused_words(study)
     if model.card.phantoms_only:
         yield "this model was trained on phantoms only: check every result"
 

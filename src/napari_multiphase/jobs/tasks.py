@@ -242,7 +242,8 @@ def save_translation(context: Context, translation: Translation, study: Study, o
 
 
 def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: float) -> Prediction:
-    """The same prediction, fused anew with another weight of the arterial phase. Runs no network."""
+    """The same prediction, fused anew with another weight of the arterial phase or another transform. No network."""
+    from napari_multiphase.inference.inputs import fused_words, transform_of
     from napari_multiphase.inference.report import structures
     from napari_multiphase.inference.segment import fuse_phases
 
@@ -257,9 +258,16 @@ def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: f
     _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
     report = dict(prediction.report)
     report["options"] = {**report.get("options", {}), "phase_weight": phase_weight}
+    report["transform"] = transform_of(study).to_dict()
+    notes = tuple(fused_words(study) if note.startswith("the phases were ") else note for note in prediction.notes)
     report["structures"] = structures(study, prediction.phases, (labels, confidence))
     return replace(
-        prediction, fused_labels=labels, fused_confidence=confidence, phase_weight=phase_weight, report=report
+        prediction,
+        fused_labels=labels,
+        fused_confidence=confidence,
+        phase_weight=phase_weight,
+        notes=notes,
+        report=report,
     )
 
 
