@@ -153,6 +153,7 @@ class RegisterBox(QWidget):
                 layer.visible = choice.isChecked()
                 layer.colormap = "magenta" if choice.isChecked() else "gray"
                 layer.blending = "additive" if choice.isChecked() else "translucent_no_depth"
-        for layer in venous:
+        for layer in venous:  # it may lie over the arterial one or under it
             layer.visible = True
             layer.colormap = "gray" if self.off.isChecked() else "green"
+            layer.blending = "translucent_no_depth" if self.off.isChecked() else "additive"

@@ -95,7 +95,7 @@ def register_deformable(
             cancel.check()
         on_event(Event("progress", "deforming, measuring the fit", 0.92))
         result = _result(fine, v, start, name, (venous.grid, arterial.grid))
-    on_event(Event("progress", str(result.quality["sentence"]), 1.0))
+    on_event(Event("progress", "registered", 1.0))
     return result
 
 

@@ -75,7 +75,7 @@ def _register(
         cancel=cancel,
     )
     result = _judged(rigid, dense, fixed, moving) if dense.dense else _kept_rigid(rigid, dense.quality["sentence"])
-    on_event(Event("progress", str(result.quality["sentence"]), 1.0))
+    on_event(Event("progress", "registered", 1.0))
     return result
 
 

@@ -95,7 +95,7 @@ def register_rigid(
         cancel.check()
     on_event(Event("progress", "registering, measuring the fit", 0.92))
     result = _judge(matrix, fixed, moving)
-    on_event(Event("progress", str(result.quality["sentence"]), 1.0))
+    on_event(Event("progress", "registered", 1.0))
     return result
 
 
