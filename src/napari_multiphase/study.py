@@ -156,7 +156,7 @@ class Prediction:
     ----------
     study_id, model_name : which study, which model.
     phases : the result of each phase.
-    fused_labels, fused_confidence : (D, H, W) uint8 on `fused_grid`.
+    fused_labels, fused_confidence : (D, H, W) uint8 on `fused_grid`, that of the scan of phase `fused_on`.
     phase_weight : weight of the arterial phase in the fused result, in [0, 1].
     notes : what the user should know (one phase missing, rigid only, synthetic inputs), in sentences.
     report : plan, times, memory, volumes: JSON types, the body of report.json.
@@ -168,6 +168,7 @@ class Prediction:
     fused_labels: NDArray[np.uint8]
     fused_confidence: NDArray[np.uint8]
     fused_grid: Grid
+    fused_on: Phase
     phase_weight: float = 0.5
     notes: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)

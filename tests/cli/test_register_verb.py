@@ -1,4 +1,4 @@
-"""``multiphase register``, ``carry``, and ``segment --transform``: files that others open, figures, words for mistakes."""
+"""``multiphase register``, ``carry`` and ``segment --transform``: files that others open, figures, words."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_workspace_keeps_the_registration(sample: Path, model: Path, tmp_path:
         (("register", "{sample}/venous.nii.gz"), "only the venous scan is there"),
         (("register", "{sample}", "--arterial-labels", "{sample}/arterial_labels.nii.gz"), "one phase alone"),
         (("carry", "{sample}/venous.nii.gz", "--through", "{sample}", "--to", "arterial"), "--onto"),
-        (("carry", "{sample}/venous.nii.gz", "--through", "{sample}", "--to", "arterial", "--onto", "{sample}/venous.nii.gz"),
+        (("carry", "{sample}/venous.nii.gz", "--through", "{sample}", "--to", "arterial", "--onto", "{sample}"),
          "holds no registration.json"),
         (("carry", "{tmp}/none.csv", "--through", "{out}", "--to", "arterial"), "cannot be read as a table"),
         (("carry", "{tmp}/empty.csv", "--through", "{out}", "--to", "arterial"), "no columns x, y, z"),

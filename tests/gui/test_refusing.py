@@ -31,7 +31,7 @@ def case() -> tuple[Prediction, Study]:
         best = _best(rng, volume.shape)
         phases[phase] = PhasePrediction(best.first, best.p_first, best)
     empty = np.zeros(venous.shape, np.uint8)
-    return Prediction("s", "m", phases, empty, empty, venous.grid), study
+    return Prediction("s", "m", phases, empty, empty, venous.grid, Phase.VENOUS), study
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -17,6 +17,7 @@ from inference_cases import LABELS
 from napari_multiphase.config import SegmentOptions
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
+from napari_multiphase.field import DenseField
 from napari_multiphase.imaging.fusion import carry, fuse
 from napari_multiphase.inference.save import save_prediction
 from napari_multiphase.inference.segment import fuse_phases, segment
@@ -71,6 +72,29 @@ def test_fused_is_the_fusion_of_the_carried_phases(small_model: Model, pair: Stu
     assert prediction.phase_weight == 0.3
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_both_phases_can_be_fused_on_the_arterial_grid(small_model: Model, pair: Study, dense: bool) -> None:
+    moved = np.eye(4)
+    moved[2, 3] = 4.0
+    grids = {p: v.grid for p, v in pair.volumes.items()}
+    fields = []
+    if dense:  # the same movement, written as dense maps of both scans
+        for phase, shift in ((Phase.VENOUS, 4.0), (Phase.ARTERIAL, -4.0)):
+            field = np.zeros((*grids[phase].shape, 3), np.float32)
+            field[..., 2] = shift
+            fields.append(DenseField(field, grids[phase]))
+    study = pair.with_transform(PhaseTransform(moved, "mind" if dense else "rigid", {}, *fields))
+    prediction = segment(study, small_model, SegmentOptions(device="cpu", phase_weight=0.3, fused_on=Phase.ARTERIAL))
+    best = {p: r.two_best for p, r in prediction.phases.items()}
+    venous = carry(best[Phase.VENOUS], grids[Phase.VENOUS], grids[Phase.ARTERIAL], np.linalg.inv(moved))
+    labels, confidence = fuse(best[Phase.ARTERIAL], venous, 0.3)
+    np.testing.assert_array_equal(prediction.fused_labels, labels)
+    np.testing.assert_array_equal(prediction.fused_confidence, confidence)
+    assert prediction.fused_on is Phase.ARTERIAL and prediction.fused_grid == grids[Phase.ARTERIAL]
+    only = fuse_phases(study, prediction.phases, 1.0, on=Phase.ARTERIAL)
+    np.testing.assert_array_equal(only[1], prediction.phases[Phase.ARTERIAL].labels)
+
+
 def test_weight_zero_is_the_venous_result_itself(small_model: Model, pair: Study) -> None:
     prediction = segment(pair, small_model, SegmentOptions(device="cpu", phase_weight=0.0))
     venous = prediction.phases[Phase.VENOUS]
@@ -106,8 +130,8 @@ def test_same_again_and_the_same_from_files(small_model: Model, pair: Study, tmp
 
 def test_refusing_to_fuse_again_needs_no_network(small_model: Model, pair: Study) -> None:
     prediction = segment(pair, small_model, SegmentOptions(device="cpu", phase_weight=0.8))
-    grid, labels, confidence = fuse_phases(pair, prediction.phases, 0.8)
-    assert grid == prediction.fused_grid
+    home, labels, confidence = fuse_phases(pair, prediction.phases, 0.8)
+    assert home is prediction.fused_on is Phase.VENOUS and prediction.fused_grid == pair.volumes[home].grid
     np.testing.assert_array_equal(labels, prediction.fused_labels)
     np.testing.assert_array_equal(confidence, prediction.fused_confidence)
 

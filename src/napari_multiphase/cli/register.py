@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_multiphase.cli.console import check_folder, in_process, say, say_json, table, verb
-from napari_multiphase.cli.segment import Device, Scan, StudyPath, inputs_of, say_findings
-from napari_multiphase.cli.translate import To
+from napari_multiphase.cli.segment import Device, Scan, StudyPath, To, inputs_of, say_findings
 
 
 class Method(StrEnum):

@@ -26,6 +26,13 @@ class Device(StrEnum):
     MPS = "mps"
 
 
+class To(StrEnum):
+    """One of the phases."""
+
+    ARTERIAL = "arterial"
+    VENOUS = "venous"
+
+
 class Format(StrEnum):
     """What is written: NIfTI alone, or DICOM SEG as well."""
 
@@ -50,6 +57,7 @@ def segment(
     phase_weight: Annotated[
         float | None, typer.Option(help="Weight of the arterial phase in the fused result; 0.5 without.")
     ] = None,
+    fused_on: Annotated[To, typer.Option(help="The scan on whose grid both results are fused.")] = To.VENOUS,
     branch_weight: Annotated[
         float | None, typer.Option(help="PCN: weight of the scan against its synthetic image; the model's without.")
     ] = None,
@@ -66,9 +74,10 @@ def segment(
     from napari_multiphase.inference.branches import with_branches
     from napari_multiphase.io.models import find_model
     from napari_multiphase.jobs import tasks
+    from napari_multiphase.volume import Phase
 
     inputs = inputs_of(study, arterial, venous)
-    options = _options(str(device), phase_weight, branch_weight)
+    options = _options(str(device), phase_weight, branch_weight).model_copy(update={"fused_on": Phase(str(fused_on))})
     check_folder(out)
     chosen = with_branches(find_model(model), options)
     if phase_weight is not None and traits_of(chosen.card.method, chosen.card.config).reads == "pair":

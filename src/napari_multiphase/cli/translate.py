@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_multiphase.cli.console import check_folder, in_process, say, say_json, verb
-from napari_multiphase.cli.segment import Device, Scan, StudyPath, inputs_of, say_findings
-
-
-class To(StrEnum):
-    """The phase that is made."""
-
-    ARTERIAL = "arterial"
-    VENOUS = "venous"
+from napari_multiphase.cli.segment import Device, Scan, StudyPath, To, inputs_of, say_findings
 
 
 @verb

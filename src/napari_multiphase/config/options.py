@@ -17,6 +17,8 @@ class SegmentOptions(Settings):
     """Where the network runs; "auto" takes CUDA, then MPS, then the CPU. Ours."""
     phase_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """Weight of the arterial phase in the fused result; 0 is venous alone, 1 arterial alone. Ours."""
+    fused_on: Phase = Phase.VENOUS
+    """The scan on whose grid both results are fused. Ours."""
     branch_weight: float | None = Field(default=None, ge=0.0, le=1.0)
     """PCN with translators: weight of what is found in the scan against what is found in the synthetic image made from
     it, instead of the model's; 1 leaves the synthetic one out. PAPER 000, Fig. 3."""

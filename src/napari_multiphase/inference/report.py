@@ -30,7 +30,7 @@ def make_report(
     options: SegmentOptions,
     plan: Plan,
     phases: Mapping[Phase, PhasePrediction],
-    fused: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    fused: tuple[Phase, NDArray[np.uint8], NDArray[np.uint8]],
     seconds: Mapping[str, float],
     peak_mb: float,
     notes: Sequence[str],
@@ -79,17 +79,20 @@ def common_report(
 
 
 def structures(
-    study: Study, phases: Mapping[Phase, PhasePrediction], fused: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    study: Study, phases: Mapping[Phase, PhasePrediction], fused: tuple[Phase, NDArray[np.uint8], NDArray[np.uint8]]
 ) -> list[dict[str, Any]]:
-    """Volume (ml), mean HU and mean confidence of every structure found, in each phase and fused."""
+    """Volume (ml), mean HU and mean confidence of every structure found, in each phase and fused.
+
+    `fused` : the phase on whose grid it lies, labels, confidence.
+    """
     tables: dict[str, list[StructureRow]] = {}
     for phase, result in phases.items():
         volume = study.volumes[phase]
         hu = {phase: volume.data}
         tables[phase.value] = structure_table(result.labels, volume.grid.voxel_ml, hu, result.confidence)
-    home = Phase.VENOUS if Phase.VENOUS in phases else next(iter(phases))
+    home, labels, confidence = fused
     volume = study.volumes[home]
-    tables["fused"] = structure_table(fused[0], volume.grid.voxel_ml, {home: volume.data}, fused[1])
+    tables["fused"] = structure_table(labels, volume.grid.voxel_ml, {home: volume.data}, confidence)
     rows: dict[int, dict[str, Any]] = {}
     for where, table in tables.items():
         for row in table:

@@ -12,7 +12,6 @@ from napari_multiphase.io.images import write_on_source
 from napari_multiphase.io.nifti import SYNTHETIC
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.study import Prediction, Study, Translation
-from napari_multiphase.volume import Phase
 
 REPORT_FILE = "report.json"
 Format = Literal["nifti", "dicom-seg"]
@@ -21,7 +20,8 @@ Format = Literal["nifti", "dicom-seg"]
 def save_prediction(prediction: Prediction, study: Study, out: Path, *, format: Format = "nifti") -> list[Path]:
     """Write ``<phase>_labels``, ``<phase>_confidence``, ``fused_labels``, ``fused_confidence`` and ``report.json``.
 
-    Maps are .nii.gz; those of a phase lie on its source's grid, the fused ones on the venous source's. With "dicom-seg"
+    Maps are .nii.gz; those of a phase lie on its source's grid, the fused ones on that of
+    ``prediction.fused_on``. With "dicom-seg"
     every label map is also written as DICOM SEG (``<name>_labels.dcm``); its source must be DICOM.
 
     Everything is written beside `out` first and moved in when complete; other files in `out` stay.
@@ -64,9 +64,8 @@ def save_translation(translation: Translation, study: Study, out: Path) -> list[
 
 
 def _write(prediction: Prediction, study: Study, part: Path, format: Format) -> list[str]:
-    home = _fused_phase(prediction)
     maps = [(phase.value, phase, p.labels, p.confidence) for phase, p in prediction.phases.items()]
-    maps.append(("fused", home, prediction.fused_labels, prediction.fused_confidence))
+    maps.append(("fused", prediction.fused_on, prediction.fused_labels, prediction.fused_confidence))
     names = []
     for name, phase, labels, confidence in maps:
         volume = study.volumes[phase]
@@ -95,10 +94,6 @@ def _write_report(path: Path, result: Prediction | Translation, names: list[str]
     report = {**result.report, "notes": list(result.notes), "files": [*names, path.name]}
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path.name
-
-
-def _fused_phase(prediction: Prediction) -> Phase:
-    return Phase.VENOUS if Phase.VENOUS in prediction.phases else next(iter(prediction.phases))
 
 
 def _check_dicom(prediction: Prediction, study: Study) -> None:

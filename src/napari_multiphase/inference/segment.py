@@ -29,7 +29,7 @@ from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Segmentor
 from napari_multiphase.model import Model
 from napari_multiphase.study import PhasePrediction, Prediction, Study
-from napari_multiphase.volume import Grid, Phase
+from napari_multiphase.volume import Phase
 
 
 def segment(
@@ -87,16 +87,17 @@ def segment(
                     written.append(Phase.ARTERIAL)
             on_event(Event("progress", "fusing", fraction=1 - FUSED_SHARE))
             with clock("fuse"):
-                grid, labels, confidence = fuse_phases(study, phases, options.phase_weight, cancel)
+                home, labels, confidence = fuse_phases(study, phases, options.phase_weight, cancel, options.fused_on)
         except BaseException:
             phases.clear()
             _forget(scratch, written)
             raise
     notes = (*_notes(study, model, phases, segmentor.traits.synthetic), *prepared.notes, *warnings)
-    fused = (labels, confidence)
+    fused = (home, labels, confidence)
     report = make_report(study, model, options, prepared.plan, phases, fused, clock.seconds, memory.peak_mb(), notes)
     on_event(Event("progress", "segmented", fraction=1.0, remaining_s=0.0))
-    return Prediction(study.id, model.card.name, phases, labels, confidence, grid, options.phase_weight, notes, report)
+    grid, weight = study.volumes[home].grid, options.phase_weight
+    return Prediction(study.id, model.card.name, phases, labels, confidence, grid, home, weight, notes, report)
 
 
 def _predict(
@@ -150,30 +151,37 @@ def _measure(progress: Progress, name: str, settings: Settings, model: Model) ->
 
 
 def fuse_phases(
-    study: Study, phases: Mapping[Phase, PhasePrediction], phase_weight: float, cancel: Cancel | None = None
-) -> tuple[Grid, NDArray[np.uint8], NDArray[np.uint8]]:
-    """Fused labels and confidence, with their grid: the venous one, or that of the only phase.
+    study: Study,
+    phases: Mapping[Phase, PhasePrediction],
+    phase_weight: float,
+    cancel: Cancel | None = None,
+    on: Phase = Phase.VENOUS,
+) -> tuple[Phase, NDArray[np.uint8], NDArray[np.uint8]]:
+    """Fused labels and confidence on the grid of the scan of phase `on`, or of the only one; that phase first.
 
-    `phase_weight` 0 is the venous result itself and one phase alone is that phase, confidence included, as is the one
-    result of a model that read both; else see `imaging.fusion`. Runs no network.
+    `phase_weight` 0 is the venous result itself, 1 the arterial one; one phase alone is that phase, confidence
+    included, as is the one result of a model that read both; else see `imaging.fusion`. Runs no network.
     """
     cancel = cancel or Cancel()
     cancel.check()
-    home = Phase.VENOUS if Phase.VENOUS in phases else next(iter(phases))
+    home = on if on in phases else next(iter(phases))
     grid, alone = study.volumes[home].grid, phases[home]
     other = phases[home.other].two_best if home.other in phases else None
-    if other is None or alone.two_best is None or phase_weight == 0.0:
-        return grid, np.array(alone.labels), np.array(alone.confidence)
-    through = transform_of(study).into(home.other)
+    own_alone = phase_weight == (1.0 if home is Phase.ARTERIAL else 0.0)
+    if other is None or alone.two_best is None or own_alone:
+        return home, np.array(alone.labels), np.array(alone.confidence)
+    through, source = transform_of(study).into(home.other), study.volumes[home.other].grid
     labels, confidence = np.empty(grid.shape, np.uint8), np.empty(grid.shape, np.uint8)
     step = max(1, 4_000_000 // (grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], step):
         cancel.check()
         rows = slice(start, min(start + step, grid.shape[0]))
-        arterial = carry(other, study.volumes[home.other].grid, grid, through, rows)
-        venous = carry(alone.two_best, grid, grid, np.eye(4), rows)
-        labels[rows], confidence[rows] = fuse(arterial, venous, phase_weight)
-    return grid, labels, confidence
+        best = {
+            home: carry(alone.two_best, grid, grid, np.eye(4), rows),
+            home.other: carry(other, source, grid, through, rows),
+        }
+        labels[rows], confidence[rows] = fuse(best[Phase.ARTERIAL], best[Phase.VENOUS], phase_weight)
+    return home, labels, confidence
 
 
 def _notes(study: Study, model: Model, phases: Mapping[Phase, PhasePrediction], synthetic: bool) -> Iterator[str]:

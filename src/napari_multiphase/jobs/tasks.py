@@ -255,12 +255,13 @@ def fuse(context: Context, prediction: Prediction, study: Study, phase_weight: f
             "fuse; choose a model that segments each phase to weigh one against the other"
         )
     context.on_event(Event("progress", "fusing", 0.0))
-    _, labels, confidence = fuse_phases(study, prediction.phases, phase_weight, context.cancel)
+    phases, home = prediction.phases, prediction.fused_on
+    _, labels, confidence = fuse_phases(study, phases, phase_weight, context.cancel, home)
     report = dict(prediction.report)
     report["options"] = {**report.get("options", {}), "phase_weight": phase_weight}
     report["transform"] = transform_of(study).to_dict()
     notes = tuple(fused_words(study) if note.startswith("the phases were ") else note for note in prediction.notes)
-    report["structures"] = structures(study, prediction.phases, (labels, confidence))
+    report["structures"] = structures(study, phases, (home, labels, confidence))
     return replace(
         prediction,
         fused_labels=labels,
