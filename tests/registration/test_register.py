@@ -37,7 +37,7 @@ def test_a_dense_map_is_judged_before_rigid_and_after(breathing: PhantomStudy) -
     events: list[Event] = []
     found = register(breathing.volumes[Phase.VENOUS], breathing.volumes[Phase.ARTERIAL], on_event=events.append)
     quality = found.quality
-    assert found.method == "mind" and found.dense
+    assert found.method == "mind" and found.dense and "warning" not in quality
     assert quality["mi_after"] > quality["mi_rigid"] >= quality["mi_before"] - 1e-6
     assert quality["ncc_after"] > quality["ncc_before"]
     assert quality["folded_share"] == 0 and quality["jacobian_min"] > 0 and quality["inverse_mean_mm"] < 0.2
@@ -112,3 +112,18 @@ def test_a_moved_table_is_the_rigid_part(breathing: PhantomStudy) -> None:
     found = register(venous, moved)
     assert found.venous_to_arterial_mm[:3, 3] == pytest.approx(rigid((30.0, 0, 0), (0, 0, 0))[:3, 3], abs=6.0)
     assert found.dense and found.quality["moved_mean_mm"] < 8.0
+
+
+@pytest.mark.parametrize("how", ["other patient", "mirrored", "upside down"])
+@pytest.mark.parametrize("method", ["rigid", "mind"])
+def test_scans_that_are_hardly_one_patient_s_are_warned_about(breathing: PhantomStudy, how: str, method: str) -> None:
+    venous, arterial = breathing.volumes[Phase.VENOUS], breathing.volumes[Phase.ARTERIAL]
+    if how == "other patient":
+        arterial = make_phantom(replace(breathing.spec, seed=2)).volumes[Phase.ARTERIAL]
+    else:
+        data = arterial.data[:, :, ::-1] if how == "mirrored" else arterial.data[::-1]
+        arterial = arterial.with_data(np.ascontiguousarray(data))
+    events: list[Event] = []
+    found = register(venous, arterial, RegisterOptions(method=method), on_event=events.append)  # type: ignore[arg-type]
+    assert "unlike even once aligned" in found.quality["warning"]
+    assert [event.message for event in events if event.kind == "warning"] == [found.quality["warning"]]

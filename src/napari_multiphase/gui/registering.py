@@ -32,9 +32,10 @@ def in_words(transform: PhaseTransform | None, kept: bool = True) -> str:
     if transform is None:
         return "Not registered yet: Segment finds a rigid movement first."
     if transform.method == "identity":
-        return "The scans lie as the scanner placed them."
+        return str(transform.quality.get("warning") or "The scans lie as the scanner placed them.")
     name = METHODS.get(transform.method, (transform.method, ""))[0]
-    return f"{name} registration in use" + ("." if kept else ", not kept yet.")
+    state = f"{name} registration in use" + ("." if kept else ", not kept yet.")
+    return f"{transform.quality['warning']} {state}" if "warning" in transform.quality else state
 
 
 class RegisterBox(QWidget):

@@ -144,7 +144,8 @@ def _result(level: Level, v: Tensor, start: NDArray[np.float64], name: str, grid
     moved = forward.norm(dim=0).cpu().numpy()[body]
     determinants = jacobian(inner)[body]
     points = _points_mm(level.grid, body)
-    apart = inverse_error_mm(there, back, points[:: max(1, len(points) // CHECKED_POINTS)])
+    points = points[:: max(1, len(points) // CHECKED_POINTS)]
+    apart = inverse_error_mm(there, back, points[_within(grids[1], there.map(points))])
     quality |= {
         "folded_share": float((determinants <= 0).mean()),
         "jacobian_min": round(float(determinants.min()), 3),
@@ -162,6 +163,12 @@ def _difference(level: Level, displacement: Tensor) -> float:
     weight = level.weight * inside
     difference = ((describe(level.fixed) - describe(image)) ** 2).mean(dim=0)
     return float((difference * weight).sum() / weight.sum().clamp_min(1.0))
+
+
+def _within(grid: Grid, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) whether LPS points (N, 3) lie in the grid: beyond it nothing was seen that could lead back."""
+    index = (points_mm[:, ::-1] - grid.origin_mm) / grid.spacing_mm
+    return np.asarray(((index >= 0) & (index <= np.array(grid.shape) - 1)).all(axis=1), bool)
 
 
 def _as_field(displacement: Tensor, grid: Grid) -> DenseField:

@@ -36,6 +36,7 @@ def register(
     `organs` : labels (D, H, W) on the grid of the scan that stays, whose surfaces "demons" does not smooth across.
 
     `quality` of the result holds `register_rigid`'s figures, "mi", "ncc", "bone_mm" and "body_dice" before and after;
+    a "warning" where both scans are hardly one patient's;
     with a dense map also those of the rigid start ("mi_rigid", ...) and `register_deformable`'s. Where deforming did
     not help, or folds, the rigid map comes back and the sentence says so.
 
@@ -46,8 +47,12 @@ def register(
     """
     options = options or RegisterOptions()
     if options.fixed is Phase.ARTERIAL:
-        return _swapped(_register(arterial, venous, options, organs, on_event, cancel))
-    return _register(venous, arterial, options, organs, on_event, cancel)
+        found = _swapped(_register(arterial, venous, options, organs, on_event, cancel))
+    else:
+        found = _register(venous, arterial, options, organs, on_event, cancel)
+    if "warning" in found.quality:
+        on_event(Event("warning", found.quality["warning"]))
+    return found
 
 
 def _register(

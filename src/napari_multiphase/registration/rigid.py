@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io.transforms import matrix_of
-from napari_multiphase.registration.quality import Figures, compare, measure
+from napari_multiphase.registration.quality import Figures, compare, measure, unlike
 from napari_multiphase.registration.thumb import Thumb
 from napari_multiphase.study import PhaseTransform
 from napari_multiphase.volume import Volume
@@ -171,6 +171,7 @@ def _judge(matrix: NDArray[np.float64], fixed: Thumb, moving: Thumb) -> PhaseTra
         "translation_mm": round(shift_mm, 2),
         "rotation_deg": round(turn_deg, 2),
     }
+    quality |= unlike(before if worse else after)
     quality["sentence"] = _sentence(before, after, shift_mm, turn_deg, worse)
     return PhaseTransform(kept, "identity" if worse else "rigid", quality)
 
