@@ -79,6 +79,26 @@ def drop_targets(viewer: napari.Viewer) -> list[Any]:
     return [widget for widget in (centre, *centre.findChildren(QWidget)) if widget.acceptDrops()]
 
 
+def put_in_middle(viewer: napari.Viewer, widget: QWidget) -> Callable[[bool], None] | None:
+    """Put `widget` into the middle of the window, beside napari's canvas and sliders; None where there is no window.
+
+    What is returned shows these again (True) or leaves the whole middle to `widget` (False).
+    """
+    window = qt_window(viewer)
+    layout = window.centralWidget().layout() if window is not None and window.centralWidget() is not None else None
+    if layout is None:
+        return None
+    others = [layout.itemAt(number).widget() for number in range(layout.count())]
+    layout.addWidget(widget, 1)
+
+    def show_canvas(shown: bool) -> None:
+        for other in others:
+            if other is not None:
+                other.setVisible(shown)
+
+    return show_canvas
+
+
 def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
     """Let the canvas wait with drawing, so that a layer addition and the drawing after it are two short steps."""
     window = qt_window(viewer)
