@@ -6,7 +6,6 @@ through which transform, is in `comparison`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from napari_multiphase.gui.dock_parts import Dock, ErrorBox, allow, button, head
 from napari_multiphase.gui.one_view import MODES, Mix
 from napari_multiphase.gui.panes import Panes
 from napari_multiphase.gui.planes import AXIS_OF
-from napari_multiphase.gui.private import put_in_middle
+from napari_multiphase.gui.private import put_in_middle, show_canvas
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session, get_session
 
@@ -49,7 +48,6 @@ class CompareDock(Dock):
         self.mix = Mix()
         self._recall()
         self.panes: Panes | None = None
-        self._show_canvas: Callable[[bool], None] | None = None
         self._build_contents()
         self._build_looks()
         self.body.addStretch(1)
@@ -203,7 +201,7 @@ class CompareDock(Dock):
         for pane in self.panes.panes:
             pane.share_moved.connect(self._share_moved)
             pane.pause.connect(self.mixing.pause.toggle)
-        self._show_canvas = put_in_middle(self.session.viewer, self.panes)
+        put_in_middle(self.session.viewer, self.panes)
         self._place_canvas()
         self.panes.show()
         self.panes.panes[0].setFocus()
@@ -217,13 +215,12 @@ class CompareDock(Dock):
         panes.hide()
         panes.setParent(None)
         panes.deleteLater()
-        if self._show_canvas is not None:
-            self._show_canvas(True)
+        show_canvas(self.session.viewer, True)
         self._fill()
 
     def _place_canvas(self) -> None:
-        if self.comparing and self._show_canvas is not None:
-            self._show_canvas(self.keep_canvas.isChecked())
+        if self.comparing:
+            show_canvas(self.session.viewer, self.keep_canvas.isChecked())
 
     def event(self, event: QEvent | None) -> bool:
         """A dock that is closed takes its panes with it."""

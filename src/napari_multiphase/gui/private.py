@@ -79,24 +79,18 @@ def drop_targets(viewer: napari.Viewer) -> list[Any]:
     return [widget for widget in (centre, *centre.findChildren(QWidget)) if widget.acceptDrops()]
 
 
-def put_in_middle(viewer: napari.Viewer, widget: QWidget) -> Callable[[bool], None] | None:
-    """Put `widget` into the middle of the window, beside napari's canvas and sliders; None where there is no window.
-
-    What is returned shows these again (True) or leaves the whole middle to `widget` (False).
-    """
+def put_in_middle(viewer: napari.Viewer, widget: QWidget) -> None:
+    """Put `widget` into the middle of the window, at the right of napari's canvas and sliders."""
     window = qt_window(viewer)
-    layout = window.centralWidget().layout() if window is not None and window.centralWidget() is not None else None
-    if layout is None:
-        return None
-    others = [layout.itemAt(number).widget() for number in range(layout.count())]
-    layout.addWidget(widget, 1)
+    if window is not None and window.centralWidget() is not None:
+        window.centralWidget().layout().addWidget(widget, 1)
 
-    def show_canvas(shown: bool) -> None:
-        for other in others:
-            if other is not None:
-                other.setVisible(shown)
 
-    return show_canvas
+def show_canvas(viewer: napari.Viewer, shown: bool) -> None:
+    """Show napari's canvas and sliders, or leave the middle of the window to what `put_in_middle` put there."""
+    window = qt_window(viewer)
+    if window is not None and window.centralWidget() is not None:
+        window.centralWidget().layout().itemAt(0).widget().setVisible(shown)
 
 
 def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
