@@ -251,6 +251,38 @@ def test_what_happens_to_layers_is_seen_and_no_array_is_copied(compared, qtbot):
     assert "was removed" in comparison.content(comparison.views[1]).missing
 
 
+def test_painting_in_a_pane_is_napari_painting(compared, qtbot):
+    """Through the transform where the layer lies in the other scan's space; one stroke is undone at once."""
+    from qtpy.QtCore import QPoint, Qt
+
+    viewer, session, dock = compared
+    pane = dock.panes.panes[0]  # the arterial scan, moved onto the venous one
+    layer = labels_of(viewer, session, "arterial")
+    layer.data[:] = 0
+    layer.visible = True
+    viewer.layers.selection.active = layer
+    layer.mode, layer.brush_size, layer.selected_label = "paint", 6, 9
+    qtbot.waitUntil(lambda: pane.scene is not None and pane.scene.labels is not None, timeout=5000)
+    middle = QPoint(pane.width() // 2, pane.height() // 2)
+    index = dock.comparison.plane(pane.view).index
+    _drag(pane, middle, middle + QPoint(60, 0), Qt.MouseButton.LeftButton)
+    painted = np.argwhere(layer.data == 9)
+    assert len(painted) > 30
+    assert set(painted[:, 0]) == {index + MOVED_VOX[0]}, "in the arterial slice that holds what was painted on"
+    qtbot.waitUntil(lambda: pane.scene is not None and (pane.scene.labels == 9).sum() == len(painted), timeout=5000)
+    layer.mode = "erase"
+    _drag(pane, middle, middle, Qt.MouseButton.LeftButton)
+    assert 0 < (layer.data == 9).sum() < len(painted)
+    qtbot.keyClick(pane, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert (layer.data == 9).sum() == len(painted)
+    qtbot.keyClick(pane, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not layer.data.any()
+    layer.mode = "pan_zoom"
+    _drag(pane, middle, middle + QPoint(40, 0), Qt.MouseButton.LeftButton)
+    assert not layer.data.any()
+    assert pane.view.centre_mm != dock.comparison.middle_mm, "without a brush, dragging moves the picture"
+
+
 def test_closing_leaves_the_viewer_as_it_was(window, compared, qtbot):
     from napari_multiphase.gui.private import qt_window
 

@@ -5,18 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent, QWheelEvent
+from qtpy.QtGui import (
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QResizeEvent,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_multiphase.gui.comparison import Comparison, Scene, View
 from napari_multiphase.gui.one_view import Mix, mixed
+from napari_multiphase.gui.pane_brush import Brush
 from napari_multiphase.gui.pane_paint import AMBER, draw_cursor, draw_missing, draw_slice, draw_words, say
 from napari_multiphase.gui.planes import AXIS_OF, OUTSIDE_HU, Frame, Point
 from napari_multiphase.labels import name_of
 
 HELP = (
     "Wheel or Up/Down: slice. Ctrl+wheel or +/-: zoom. Drag: move. Right drag: window (across width, up level). "
-    "Click: set the cursor. Double click: show this place on napari's canvas. Home: see all."
+    "Click: set the cursor. Double click or Return: show this place on napari's canvas. Home: see all. "
+    "With napari's brush or eraser chosen for a label layer that the pane shows, dragging paints."
 )
 _GRIP_PX = 8
 _HU_PER_PX = 2.0
@@ -42,6 +54,7 @@ class Pane(QWidget):
         self.draws = 0
         self.scene: Scene | None = None
         self._base: QPixmap | None = None
+        self.brush = Brush(comparison)
         self._held: tuple[str, QPointF] | None = None
         self._moved_far = False
         self._wheel = 0.0
@@ -122,6 +135,10 @@ class Pane(QWidget):
         off_mm = at[axis] - self.scene.plane.position_mm
         here = abs(off_mm) <= self.scene.plane.grid.spacing_mm[axis] / 2 + 1e-3
         draw_cursor(painter, rect, x, y, here=here)
+        layer = None if self.overlaid else self.brush.layer(self.view)
+        if layer is not None and here:
+            radius = self.brush.radius_mm(layer) / frame.mm_per_px
+            painter.drawEllipse(QPointF(x, y), radius, radius)
         font = painter.font()
         font.setPixelSize(13)
         painter.setFont(font)
@@ -157,12 +174,15 @@ class Pane(QWidget):
 
     def point_at(self, position: QPointF) -> Point:
         """The point of the shared space under a position of the widget."""
+        return self.comparison.place_back(self.view, self._own_point(position))
+
+    def _own_point(self, position: QPointF) -> Point:
         vertical_mm, horizontal_mm = self.frame_now.to_mm(position.x(), position.y())
         plane = self.comparison.plane(self.view)
         point = [0.0, 0.0, 0.0]
         point[plane.axis] = plane.position_mm
         point[plane.shown[0]], point[plane.shown[1]] = vertical_mm, horizontal_mm
-        return self.comparison.place_back(self.view, (point[0], point[1], point[2]))
+        return point[0], point[1], point[2]
 
     def _on_line(self, position: QPointF) -> bool:
         if self.mix.mode != "swipe":
@@ -177,7 +197,11 @@ class Pane(QWidget):
             return
         self._moved_far = False
         if event.button() == Qt.MouseButton.LeftButton:
-            self._held = ("line" if self._on_line(event.position()) else "move", event.position())
+            layer = None if self.overlaid else self.brush.layer(self.view)
+            self._held = ("line" if self._on_line(event.position()) else "brush" if layer else "move", event.position())
+            if layer is not None and self._held[0] == "brush":
+                self.brush.press(layer)
+                self._paint(event.position(), event.position())
         elif event.button() == Qt.MouseButton.RightButton:
             self._held = ("window", event.position())
 
@@ -193,6 +217,10 @@ class Pane(QWidget):
             return
         what, before = self._held
         step = position - before
+        if what == "brush":
+            self._held = (what, position)
+            self._paint(before, position)
+            return
         if not self._moved_far and abs(step.x()) + abs(step.y()) < 3:
             return
         self._moved_far = True
@@ -211,6 +239,11 @@ class Pane(QWidget):
         else:
             self._pan(step.x(), step.y())
 
+    def _paint(self, start: QPointF, end: QPointF) -> None:
+        layer = self.brush.layer(self.view)
+        if layer is not None:
+            self.brush.move(self.view, layer, self._own_point(start), self._own_point(end))
+
     def _pan(self, x: float, y: float) -> None:
         frame, plane = self.frame_now, self.comparison.plane(self.view)
         centre = list(self.view.centre_mm)
@@ -220,6 +253,7 @@ class Pane(QWidget):
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
         """A click that moved nothing sets the cursor."""
+        self.brush.release()
         if event is not None and self._held is not None and self._held[0] == "move" and not self._moved_far:
             self.comparison.point_at(self.view, self.point_at(event.position()), click=True)
         self._held = None
@@ -260,6 +294,10 @@ class Pane(QWidget):
         if event is None:
             return
         work = self._keys().get(event.key()) if self.scene is not None else None
+        if event.matches(QKeySequence.StandardKey.Undo) or event.matches(QKeySequence.StandardKey.Redo):
+            layer = self.brush.layer(self.view)
+            if layer is not None:
+                work = layer.undo if event.matches(QKeySequence.StandardKey.Undo) else layer.redo
         if work is None:
             event.ignore()
         else:
@@ -295,4 +333,5 @@ def place_in_words(scene: Scene) -> str:
     """``"slice 31 of 62, z 120.5 mm"``."""
     plane = scene.plane
     axis = next(name for name, number in AXIS_OF.items() if number == plane.axis)
-    return f"{axis} {plane.index + 1} of {plane.grid.shape[plane.axis]}, {'zyx'[plane.axis]} {plane.position_mm:.1f} mm"
+    at_mm = round(plane.position_mm, 1) + 0.0  # no "-0.0"
+    return f"{axis} {plane.index + 1} of {plane.grid.shape[plane.axis]}, {'zyx'[plane.axis]} {at_mm:.1f} mm"

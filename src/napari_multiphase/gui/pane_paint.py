@@ -65,8 +65,7 @@ def _over(scene: Scene, rows: Any, columns: Any, contours: bool, line_px: int) -
     """Pictures of the pane's size: confidence below, labels above it."""
     made = []
     if scene.confidence is not None:
-        sure = scene.confidence if scene.labels is None else np.where(scene.labels == 0, 255, scene.confidence)
-        shown = seen(sure, rows, columns)
+        shown = seen(scene.confidence, rows, columns)
         shown[rows < 0] = 255
         shown[:, columns < 0] = 255
         made.append(_indexed(shown, (confidence_rgba() * 255 + 0.5).astype(np.uint8)))
