@@ -109,7 +109,7 @@ def test_panes_show_the_same_anatomy(compared):
     np.testing.assert_array_equal(a.hu[inside], v.hu[inside] + 30)
     assert np.shares_memory(v.hu, session.study.volumes[Phase.VENOUS].data)
 
-    dock.moved.setChecked(False)
+    dock.looks.moved.setChecked(False)
     comparison.point_at(venous, middle(dock), click=True)
     a, v = comparison.scene(arterial), comparison.scene(venous)
     assert a.plane.index == v.plane.index + MOVED_VOX[0]
@@ -132,12 +132,12 @@ def test_a_dense_transform_leads_the_cursor_too(compared, qtbot):
     transform = PhaseTransform(np.eye(4), "mind", {}, DenseField(by, coarse), DenseField(-by, coarse))
     session.study = session.study.with_transform(transform)
     session.bridge.changed.emit("transform")
-    dock.moved.setChecked(False)
+    dock.looks.moved.setChecked(False)
     view = dock.comparison.views[0]
     dock.comparison.point_at(view, middle(dock), click=True)
     z, y, x = middle(dock)
     np.testing.assert_allclose(dock.comparison.place(view, view.point_mm), (z + 6, y - 2, x + 4), atol=1e-4)
-    dock.moved.setChecked(True)
+    dock.looks.moved.setChecked(True)
     scenes = [dock.comparison.scene(view) for view in dock.comparison.shown]
     assert scenes[0].plane == scenes[1].plane
     qtbot.wait(20)
@@ -173,15 +173,15 @@ def test_mouse_and_keys_move_linked_panes_together(compared, qtbot):
     qtbot.waitUntil(lambda: first.view.point_mm == second.view.point_mm, timeout=2000)
     _drag(first, QPoint(100, 100), QPoint(120, 100), Qt.MouseButton.RightButton)
     assert comparison.window_of(first.view) == comparison.window_of(second.view) == (-180.0, 260.0)
-    assert "by mouse" in dock.window_chooser.box.currentText()
+    assert "by mouse" in dock.looks.window_chooser.box.currentText()
 
-    for box in dock.links.values():
+    for box in dock.looks.links.values():
         click(qtbot, box)
     wheel(first, 3)
     assert comparison.plane(first.view).index == comparison.plane(second.view).index + 3
     wheel(first, 1, Qt.KeyboardModifier.ControlModifier)
     assert second.view.zoom == 1.0 < first.view.zoom
-    click(qtbot, dock.links["slice"])
+    click(qtbot, dock.looks.links["slice"])
     assert comparison.plane(first.view).index == comparison.plane(second.view).index, "the first pane leads"
 
 
@@ -236,15 +236,15 @@ def test_what_happens_to_layers_is_seen_and_no_array_is_copied(compared, qtbot):
     assert fused.scene.labels[2, 2] == 5
     arterial = comparison.scene(comparison.views[0])
     assert arterial.labels is not None, "labels of the fused result lie over the scans too"
-    choose(dock.labels, "none")
+    choose(dock.looks.labels, "none")
     assert comparison.scene(comparison.views[0]).labels is None
     for step in range(40):
         comparison.step(comparison.views[0], 1 if step % 20 < 10 else -1)
         for view in comparison.shown:
             comparison.scene(view)
-    kept = sum(flat.nbytes for flat in comparison._slices.values())
-    assert len(comparison._slices) <= 32
+    kept, volume = comparison.slices.kept_bytes, session.study.volumes[Phase.VENOUS].data
     print(f"{kept / 1e6:.2f} MB of slices are kept")
+    assert kept <= 32 * volume[0].nbytes
     viewer.layers.remove(layer)
     qtbot.waitUntil(lambda: fused.scene is None, timeout=5000)
     viewer.layers.remove(comparison.known["venous"].image)
@@ -334,7 +334,7 @@ def test_two_images_in_one_pane(compared, qtbot):
         qtbot.wait(30)
         assert dock.panes.in_use == [pane]
         assert pane.isVisible() and not dock.panes.panes[1].isVisible()
-        assert not dock.moved.isEnabled()
+        assert not dock.looks.moved.isEnabled()
     assert dock.mixing.speed.maximum() <= 3.0
     speed = 3.0
     dock.mixing.speed.setValue(speed)
@@ -378,15 +378,17 @@ def test_figures(compared, qtbot, tmp_path):
     assert "pancreas" in [name for name, _ in page._swatches]
     assert any("SYNTHETIC" in note for note in page.notes)
     assert any("rigid" in note for note in page.notes)
-    dock.save_to(tmp_path / "figure.png")
-    dock.save_to(tmp_path / "figure.pdf")
+    for name in ("figure.png", "figure.pdf"):
+        dock.save_to(tmp_path / name)
+        assert dock.save.toolTip() == "The figure is being written"
+        qtbot.waitUntil(lambda: dock.saving is None, timeout=20_000)
     image = QImage(str(tmp_path / "figure.png"))
-    pane = dock.panes.panes[0]
-    assert image.width() > 4 * pane.width()
+    assert image.width() > 4 * dock.panes.panes[0].width()
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
-    assert save_figure(tmp_path / "other", dock.comparison, dock.mix, (200, 200)).name == "other.png"
+    assert save_figure(tmp_path / "other", page).name == "other.png"
     (tmp_path / "file").write_text("no folder")
     dock.save_to(tmp_path / "file" / "figure.png")
+    qtbot.waitUntil(lambda: dock.saving is None, timeout=20_000)
     assert dock.error.isVisible()
     assert "not saved" in dock.error.sentence.text()
 
@@ -409,6 +411,5 @@ def test_the_dock_fits_and_every_control_explains_itself(compared, qtbot):
             if control in dock.error.findChildren(QAbstractButton):
                 continue
             assert control.toolTip(), f"{control} has no tooltip"
-    for name in ("compare", "save", "contours"):
-        control = getattr(dock, name)
+    for control in (dock.compare, dock.save, dock.looks.contours, dock.orientations["axial"]):
         assert control.shortcut().toString() in control.toolTip()

@@ -6,17 +6,18 @@ through which transform, is in `comparison`.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QFileDialog, QPushButton, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.compare_parts import MixControls, Pickers, WindowChooser, chooser, named
+from napari_multiphase.gui.compare_looks import Looks
+from napari_multiphase.gui.compare_parts import MixControls, Pickers, chooser, named
 from napari_multiphase.gui.comparison import LINKS, Comparison
-from napari_multiphase.gui.contents import OVERLAYS
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import Dock, ErrorBox, allow, button, row, toggle, wrapped
 from napari_multiphase.gui.one_view import MODES, Mix
 from napari_multiphase.gui.panes import Panes
 from napari_multiphase.gui.planes import AXIS_OF
@@ -27,14 +28,10 @@ from napari_multiphase.gui.session import Session, get_session
 if TYPE_CHECKING:
     import napari
 
+    from napari_multiphase.gui.figure import Page
+
 _COMPARE_TIP = "Show the panes in place of the canvas, or the canvas again (Ctrl+Shift+V)"
 _SAVE_TIP = "Write the panes with legend and scale bar, as PNG or PDF (Ctrl+Alt+F)"
-_LINK_TIPS = {
-    "cursor": "The cursor points at the same anatomy in every pane",
-    "slice": "Scrolling one pane scrolls all",
-    "zoom": "Zooming and moving one pane does so in all",
-    "window": "All panes show the same window of HU",
-}
 _KEPT = ("orientation", "moved", "labels", "contours", "confidence", "count")
 
 
@@ -48,8 +45,11 @@ class CompareDock(Dock):
         self.mix = Mix()
         self._recall()
         self.panes: Panes | None = None
+        self.saving: threading.Thread | None = None
         self._build_contents()
-        self._build_looks()
+        self.looks = Looks(self.comparison, self._set, self._link, self._place_canvas)
+        self.parts.append(self.looks)
+        self.body.addWidget(self.looks)
         self.body.addStretch(1)
         self.error = ErrorBox()
         self.compare = button("Compare", self._compare, _COMPARE_TIP)
@@ -111,42 +111,6 @@ class CompareDock(Dock):
         turning.setLayout(row(*self.orientations.values()))
         self.parts: list[QWidget] = [top, self.pickers, self.mixing, turning]
         for part in self.parts:
-            self.body.addWidget(part)
-
-    def _build_looks(self) -> None:
-        self.links: dict[str, QCheckBox] = {}
-        for link, tip in _LINK_TIPS.items():
-            box = QCheckBox(link.capitalize())
-            box.setChecked(link in self.comparison.links)
-            box.toggled.connect(lambda on, n=link: self._link(n, on))
-            allow(box, "", tip)
-            self.links[link] = box
-        self.moved = QCheckBox("Move the arterial scan onto the venous one")
-        self.moved.setChecked(self.comparison.moved)
-        self.moved.toggled.connect(lambda on: self._set(moved=on))
-        self.window_chooser = WindowChooser(self.comparison)
-        self.labels = chooser("Which labels lie over the scans")
-        for key, text in OVERLAYS.items():
-            self.labels.addItem(text, key)
-        self.labels.setCurrentIndex(self.labels.findData(self.comparison.labels))
-        self.labels.activated.connect(lambda _index: self._set(labels=self.labels.currentData()))
-        self.contours = toggle("Contours", "Outlines instead of areas (Ctrl+Alt+L)")
-        self.contours.setShortcut("Ctrl+Alt+L")
-        self.contours.setChecked(self.comparison.contours)
-        self.contours.toggled.connect(lambda on: self._set(contours=on))
-        self.confidence = QCheckBox("Confidence")
-        self.confidence.setShortcut("Ctrl+Alt+U")
-        self.confidence.setChecked(self.comparison.confidence)
-        self.confidence.toggled.connect(lambda on: self._set(confidence=on))
-        self.keep_canvas = QCheckBox("Keep napari's canvas in sight")
-        self.keep_canvas.setToolTip("To paint on it while the panes follow")
-        self.keep_canvas.toggled.connect(lambda _on: self._place_canvas())
-        links, over = QWidget(), QWidget()
-        links.setLayout(row(*self.links.values()))
-        over.setLayout(row(self.labels, self.contours, stretch=0))
-        self.parts += [heading("Link"), links, self.moved, heading("Look"), self.window_chooser, over]
-        self.parts += [self.confidence, self.keep_canvas]
-        for part in self.parts[4:]:
             self.body.addWidget(part)
 
     # --- what the user does ----------------------------------------------------------------------------------------
@@ -220,7 +184,7 @@ class CompareDock(Dock):
 
     def _place_canvas(self) -> None:
         if self.comparing:
-            show_canvas(self.session.viewer, self.keep_canvas.isChecked())
+            show_canvas(self.session.viewer, self.looks.keep_canvas.isChecked())
 
     def event(self, event: QEvent | None) -> bool:
         """A dock that is closed takes its panes with it."""
@@ -237,20 +201,36 @@ class CompareDock(Dock):
             self.save_to(Path(chosen))
 
     def save_to(self, path: Path) -> None:
-        """Write the figure."""
-        from napari.utils.notifications import show_info
-
-        from napari_multiphase.gui.figure import save_figure
+        """Write the figure as the panes are now; drawn and packed on a thread of its own."""
+        from napari_multiphase.gui.figure import Page
 
         assert self.panes is not None
         pane = self.panes.panes[0]
+        page = Page(self.comparison, self.mix, (pane.height(), pane.width()))
+        self.saving = threading.Thread(target=self._save, args=(path, page))
+        self.saving.start()
+        self._fill()
+
+    def _save(self, path: Path, page: Page) -> None:
+        from napari_multiphase.gui.figure import save_figure
+
+        problem = ""
         try:
-            written = save_figure(path, self.comparison, self.mix, (pane.height(), pane.width()))
+            path = save_figure(path, page)
         except (UserError, OSError) as error:
-            self.error.tell(f"The figure was not saved: {error}", "")
+            problem = f"The figure was not saved: {error}"
+        self.session.bridge.post(lambda: self._saved(path, problem))
+
+    def _saved(self, path: Path, problem: str) -> None:
+        from napari.utils.notifications import show_info
+
+        self.saving = None
+        self._fill()
+        if problem:
+            self.error.tell(problem, "")
             return
         self.error.hide()
-        show_info(f"Saved {written.name}.")
+        show_info(f"Saved {path.name}.")
 
     def _show_study_dock(self) -> None:
         from napari_multiphase.gui.workbench import open_workbench
@@ -263,7 +243,7 @@ class CompareDock(Dock):
         if topic == "contents":
             self._fill()
         elif topic == "draw":
-            self.window_chooser.show_window()
+            self.looks.window_chooser.show_window()
 
     def _on_change(self, topic: str) -> None:
         if topic in ("scans", "study", "transform", "shown"):
@@ -281,19 +261,12 @@ class CompareDock(Dock):
         self.mixing.setVisible(study is not None and overlaid)
         self.count.setVisible(not overlaid)
         self.pickers.fill(overlaid)
-        one = "There is one pane only" if overlaid else ""
-        for link, box in self.links.items():
-            allow(box, one, _LINK_TIPS[link])
-        allow(self.moved, self._why_not_moved(overlaid), "Every pane shows the same slice through the same anatomy")
-        none = "" if self._has("confidence") else "There is no confidence map yet: make one in the Segment dock"
-        allow(self.confidence, none, "Warm where the model is unsure, clear where it is sure (Ctrl+Alt+U)")
+        self.looks.fill(overlaid, self.comparing, self._why_not_moved(overlaid), self._has("confidence"))
         allow(self.compare, "" if study is not None else "Open a study first", _COMPARE_TIP)
         self.compare.setText("Close views" if self.comparing else "Compare")
         self.compare.setShortcut("Ctrl+Shift+V")
-        allow(self.save, "" if self.comparing else "Press Compare first", _SAVE_TIP)
-        allow(
-            self.keep_canvas, "" if self.comparing else "Press Compare first", "To paint on it while the panes follow"
-        )
+        why_not = "" if self.comparing else "Press Compare first"
+        allow(self.save, "The figure is being written" if self.saving else why_not, _SAVE_TIP)
 
     def _has(self, kind: str) -> bool:
         from napari_multiphase.gui.layers import layers_of

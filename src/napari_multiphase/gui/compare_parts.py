@@ -1,4 +1,4 @@
-"""The Compare dock's groups of controls: what each pane shows, how two images are laid over each other, the window."""
+"""The Compare dock's controls of what is shown: the panes' contents, and how two images are laid over each other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QGridLayout, QLabel, QSlid
 from napari_multiphase.gui.comparison import MOST_PANES, Comparison
 from napari_multiphase.gui.dock_parts import row, toggle
 from napari_multiphase.gui.one_view import FASTEST_HZ, Mix
-from napari_multiphase.imaging.windows import WINDOWS_HU
-
-_LAYERS_OWN, _BY_MOUSE = "layers", "mouse"
 
 
 def chooser(tip: str) -> QComboBox:
@@ -70,43 +67,6 @@ class Pickers(QWidget):
             label.setText(("First", "Second")[number] if overlaid and number < 2 else f"Pane {number + 1}")
             box.setVisible(number < count)
             label.setVisible(number < count)
-
-
-class WindowChooser(QWidget):
-    """The HU window of the panes alone: the layers keep theirs."""
-
-    def __init__(self, comparison: Comparison) -> None:
-        super().__init__()
-        self._comparison = comparison
-        self.box = chooser("How HU become grey in the panes; drag with the right mouse button in a pane to change it")
-        self.box.addItem("as the layers have it", _LAYERS_OWN)
-        for name, (low, high) in WINDOWS_HU.items():
-            self.box.addItem(f"{name}  ({low:.0f} to {high:.0f} HU)", name)
-        self.box.activated.connect(lambda _index: self._apply())
-        self.setLayout(row(named("Window", self.box), self.box, stretch=1))
-
-    def _apply(self) -> None:
-        chosen = self.box.currentData()
-        if chosen != _BY_MOUSE:
-            for view in self._comparison.views:
-                self._comparison.set_window(view, WINDOWS_HU.get(chosen))
-
-    def show_window(self) -> None:
-        """Say the first pane's window."""
-        window = self._comparison.views[0].window_hu
-        names = [name for name, preset in WINDOWS_HU.items() if preset == window]
-        extra = self.box.findData(_BY_MOUSE)
-        if window is not None and not names:
-            text = f"by mouse  ({window[0]:.0f} to {window[1]:.0f} HU)"
-            if extra < 0:
-                self.box.addItem(text, _BY_MOUSE)
-            else:
-                self.box.setItemText(extra, text)
-            self.box.setCurrentIndex(self.box.findData(_BY_MOUSE))
-            return
-        if extra >= 0:
-            self.box.removeItem(extra)
-        self.box.setCurrentIndex(self.box.findData(names[0] if names else _LAYERS_OWN))
 
 
 class MixControls(QWidget):

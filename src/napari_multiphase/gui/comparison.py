@@ -14,67 +14,24 @@ The arrays are those of the viewer's layers, never copies; nothing of the viewer
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_multiphase.gui.blend import difference_rgb, grey
-from napari_multiphase.gui.contents import Content, colours_of, contents, grid_of, overlays, space_of
-from napari_multiphase.gui.planes import AXIS_OF, OUTSIDE_HU, Frame, Plane, Point, cut
+from napari_multiphase.gui.contents import Content, colours_of, contents, overlays, space_of
+from napari_multiphase.gui.planes import AXIS_OF, OUTSIDE_HU, Frame, Plane, Point
 from napari_multiphase.gui.readout import carried
+from napari_multiphase.gui.scene import Scene, View
 from napari_multiphase.gui.session import Session
+from napari_multiphase.gui.slices import Slices
 from napari_multiphase.volume import Grid, Phase
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
 
 LINKS = ("cursor", "slice", "zoom", "window")
 MOST_PANES = 4
 MOST_ZOOM = 40.0
-_KEPT_SLICES = 32
-
-
-@dataclass
-class View:
-    """Where a pane looks. Points are (z, y, x) mm in the shared space; a click or a step sets `anchor_mm`."""
-
-    key: str
-    point_mm: Point = (0.0, 0.0, 0.0)
-    anchor_mm: Point = (0.0, 0.0, 0.0)
-    centre_mm: Point = (0.0, 0.0, 0.0)
-    zoom: float = 1.0
-    window_hu: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a pane draws: (h, w) arrays of one plane.
-
-    Attributes
-    ----------
-    plane : of the pane's own space.
-    picture : (h, w) grey levels or (h, w, 3) colours, uint8.
-    hu : (h, w) what the picture was made of; `OUTSIDE_HU` outside.
-    labels, colours, filled : (h, w) ids, (256, 4) RGBA, and whether they are drawn as areas whatever the overlay.
-    confidence : (h, w) encoded confidence.
-    titles, window : what the picture shows, and through which HU.
-    synthetic : whether a model made (part of) it.
-    """
-
-    plane: Plane
-    picture: NDArray[np.uint8]
-    hu: NDArray[Any]
-    titles: tuple[str, ...]
-    window: str
-    synthetic: bool
-    labels: NDArray[Any] | None = None
-    colours: NDArray[np.uint8] | None = None
-    filled: bool = False
-    confidence: NDArray[np.uint8] | None = None
 
 
 class Comparison(QObject):
@@ -95,10 +52,8 @@ class Comparison(QObject):
         self.views = [View(key) for key in ("arterial", "venous", "fused labels", "difference")]
         self.count = 2
         self.known: dict[str, Content] = {}
-        self._slices: dict[tuple[Any, ...], NDArray[Any]] = {}
+        self.slices = Slices(session)
         self._seen: tuple[str, Grid] | None = None
-        self._stamps: dict[int, int] = {}
-        self._grids: dict[int, Grid | None] = {}
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
@@ -117,20 +72,12 @@ class Comparison(QObject):
     def look(self) -> None:
         """Find out anew what can be shown."""
         self.known = contents(self.session)
-        self.forget()
+        self.slices.forget()
         study = self.session.study
         if study is not None and (study.id, self.grid) != self._seen:
             self._seen = study.id, self.grid
             self.reset(self.middle_mm)
         self.changed.emit("contents")
-
-    def forget(self, layer: Layer | None = None) -> None:
-        """Slices of this layer, or all, are cut anew."""
-        self._grids.clear()
-        if layer is None:
-            self._slices.clear()
-        else:
-            self._stamps[id(layer)] = self._stamps.get(id(layer), 0) + 1
 
     def content(self, view: View) -> Content:
         """What a view shows."""
@@ -270,11 +217,11 @@ class Comparison(QObject):
             height, width = (plane.grid.shape[axis] for axis in plane.shown)
             hu: NDArray[Any] = np.full((height, width), OUTSIDE_HU, np.float32)
         else:
-            hu = self.slice(content.image, plane, space, 1, OUTSIDE_HU)
+            hu = self.slices.cut(content.image, plane, space, 1, OUTSIDE_HU)
         if content.minus is None:
             picture, said = grey(hu, window), f"{window[0]:.0f} to {window[1]:.0f} HU"
         else:
-            other = self.slice(content.minus, plane, space, 1, OUTSIDE_HU)
+            other = self.slices.cut(content.minus, plane, space, 1, OUTSIDE_HU)
             seen_by_both = (hu > OUTSIDE_HU) & (other > OUTSIDE_HU)
             hu = np.where(seen_by_both, hu.astype(np.float32) - other, 0)
             largest = (window[1] - window[0]) / 2
@@ -293,38 +240,11 @@ class Comparison(QObject):
     def _overlays(self, content: Content, plane: Plane, space: Phase) -> dict[str, Any]:
         labels, confidence = overlays(self.session, content, self.labels)
         made: dict[str, Any] = {"filled": content.labels is not None}
-        if labels is not None and self.grid_of(labels) is not None:
-            made["labels"] = self.slice(labels, plane, space, 0, 0)
+        if labels is not None and self.slices.grid_of(labels) is not None:
+            made["labels"] = self.slices.cut(labels, plane, space, 0, 0)
             made["colours"] = colours_of(labels)
         if self.confidence and confidence is not None:
-            made["confidence"] = self.slice(confidence, plane, space, 0, 255)
-        return made
-
-    def grid_of(self, layer: Layer) -> Grid | None:
-        """The layer's grid, see `contents.grid_of`; napari takes half a millisecond to say it, so it is kept."""
-        if id(layer) not in self._grids:
-            self._grids[id(layer)] = grid_of(layer)
-        return self._grids[id(layer)]
-
-    def slice(self, layer: Layer, plane: Plane, space: Phase, order: Any, background: float) -> NDArray[Any]:
-        """(h, w) of a layer's array on a plane of `space`."""
-        study, grid = self.session.study, self.grid_of(layer)
-        assert study is not None and grid is not None
-        through = None
-        if space_of(self.session, layer) is not space and study.transform is not None:
-            through = study.transform.into(space_of(self.session, layer))
-        key = (id(layer), self._stamps.get(id(layer), 0), plane, id(study.transform), space, order)
-        return self._kept(key, layer, lambda: cut(layer.data, grid, plane, order, through, background))
-
-    def _kept(self, key: tuple[Any, ...], layer: Layer, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """What was made for this key lately; views into a layer's own array are remade, they cost nothing."""
-        if key in self._slices:
-            return self._slices[key]
-        made = make()
-        if not np.may_share_memory(made, layer.data):
-            if len(self._slices) >= _KEPT_SLICES:
-                del self._slices[next(iter(self._slices))]
-            self._slices[key] = made
+            made["confidence"] = self.slices.cut(confidence, plane, space, 0, 255)
         return made
 
 

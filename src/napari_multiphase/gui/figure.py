@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from qtpy.QtCore import QMarginsF, QRectF, QSizeF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter, QPen
 
-from napari_multiphase.gui.comparison import Comparison, Scene, View
+from napari_multiphase.gui.comparison import Comparison
 from napari_multiphase.gui.one_view import MODES, Mix, mixed
 from napari_multiphase.gui.pane import place_in_words
 from napari_multiphase.gui.pane_paint import AMBER, draw_missing, draw_slice, draw_words
+from napari_multiphase.gui.planes import Frame
+from napari_multiphase.gui.scene import Scene
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.labels import name_of
 
@@ -26,21 +28,25 @@ _DISCLAIMER = "Made with napari-multiphase: research software, not a medical dev
 
 @dataclass(frozen=True)
 class Part:
-    """One pane of the figure: whose view, what it shows (None with the reason), and its rectangle."""
+    """One pane of the figure: what it shows (None with the reason), which part of it, and its rectangle."""
 
-    view: View
     scene: Scene | None
+    missing: str
+    frame: Frame
     rect: QRectF
 
 
-def save_figure(path: Path, comparison: Comparison, mix: Mix, pane_px: tuple[int, int]) -> Path:
-    """Write the figure; the ending of `path` says whether as PNG (twice the screen's pixels) or PDF.
+def save_figure(path: Path, page: Page) -> Path:
+    """Write a figure; the ending of `path` says whether as PNG (twice the screen's pixels) or PDF.
 
-    `pane_px` is the (height, width) a pane has on the screen. An unknown ending gets ".png".
+    An unknown ending gets ".png". May be called on any thread: half a second of drawing and packing.
+
+    Raises
+    ------
+    UserError, OSError : where it cannot be written, in words.
     """
     if path.suffix.lower() not in (".png", ".pdf"):
         path = path.with_name(path.name + ".png")
-    page = Page(comparison, mix, pane_px)
     with atomic_path(path) as unfinished:
         if path.suffix.lower() == ".pdf":
             _write_pdf(unfinished, page)
@@ -75,10 +81,14 @@ def _write_pdf(path: Path, page: Page) -> None:
 
 
 class Page:
-    """The figure's layout in units of screen pixels: title, panes, legend, notes."""
+    """A figure as it was when asked for, in units of screen pixels: title, panes, legend, notes.
+
+    `pane_px` is the (height, width) a pane has on the screen.
+    """
 
     def __init__(self, comparison: Comparison, mix: Mix, pane_px: tuple[int, int]) -> None:
-        self.comparison, self.mix = comparison, mix
+        self.comparison, self.mix = comparison, replace(mix)
+        self._contours = comparison.contours
         height, width = float(pane_px[0]), float(pane_px[1])
         views = comparison.shown if mix.mode == "panes" else comparison.views[: 2 if mix.mode == "flicker" else 1]
         across = 2 if len(views) == 4 else len(views)
@@ -88,7 +98,8 @@ class Page:
             rect = QRectF(_GAP + column * (width + _GAP), _LINE + 2 * _GAP + line * (height + _GAP), width, height)
             single = mix.mode in ("panes", "flicker")
             scene = comparison.scene(view) if single else mixed(comparison, mix, (height, width))
-            self.parts.append(Part(view, scene, rect))
+            frame = comparison.frame(view, (height, width))
+            self.parts.append(Part(scene, comparison.content(view).missing, frame, rect))
         lines = -(-len(views) // across)
         self.width = across * width + (across + 1) * _GAP
         self._below = _LINE + 2 * _GAP + lines * (height + _GAP)
@@ -168,13 +179,12 @@ class Page:
             painter.drawText(QRectF(_GAP, y + number * _LINE, self.width - 2 * _GAP, _LINE), start, note)
 
     def _draw_part(self, painter: QPainter, part: Part, ratio: float) -> None:
-        rect, scene, comparison = part.rect, part.scene, self.comparison
+        rect, scene, frame = part.rect, part.scene, part.frame
         if scene is None:
-            draw_missing(painter, rect, comparison.content(part.view).missing)
+            draw_missing(painter, rect, part.missing)
             return
-        frame = comparison.frame(part.view, (rect.height(), rect.width()))
         line_px = max(1, round(1.5 * ratio))
-        draw_slice(painter, rect, scene, frame, contours=comparison.contours, ratio=ratio, line_px=line_px)
+        draw_slice(painter, rect, scene, frame, contours=self._contours, ratio=ratio, line_px=line_px)
         if self.mix.mode == "swipe":
             painter.setPen(QPen(AMBER, 1))
             x, y = rect.x() + self.mix.share * rect.width(), rect.y() + self.mix.share * rect.height()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.gui.blend import as_rgb, beyond, checkers, fade, pick
-from napari_multiphase.gui.comparison import Comparison, Scene
+from napari_multiphase.gui.comparison import Comparison
+from napari_multiphase.gui.scene import Scene
 
 MODES = {
     "panes": "Side by side",

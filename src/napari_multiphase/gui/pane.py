@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import (
     QKeyEvent,
-    QKeySequence,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -18,22 +15,15 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_multiphase.gui.comparison import Comparison, Scene, View
+from napari_multiphase.gui.comparison import Comparison
 from napari_multiphase.gui.one_view import Mix, mixed
 from napari_multiphase.gui.pane_brush import Brush
+from napari_multiphase.gui.pane_hand import HELP, Hand
 from napari_multiphase.gui.pane_paint import AMBER, draw_cursor, draw_missing, draw_slice, draw_words, say
 from napari_multiphase.gui.planes import AXIS_OF, OUTSIDE_HU, Frame, Point
+from napari_multiphase.gui.scene import Scene, View
 from napari_multiphase.labels import name_of
 
-HELP = (
-    "Wheel or Up/Down: slice. Ctrl+wheel or +/-: zoom. Drag: move. Right drag: window (across width, up level). "
-    "Click: set the cursor. Double click or Return: show this place on napari's canvas. Home: see all. "
-    "With napari's brush or eraser chosen for a label layer that the pane shows, dragging paints."
-)
-_GRIP_PX = 8
-_HU_PER_PX = 2.0
-_ZOOM_STEP = 1.25
-_WHEEL = 120
 _LOWER_LEFT = int(Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft)
 
 
@@ -55,9 +45,7 @@ class Pane(QWidget):
         self.scene: Scene | None = None
         self._base: QPixmap | None = None
         self.brush = Brush(comparison)
-        self._held: tuple[str, QPointF] | None = None
-        self._moved_far = False
-        self._wheel = 0.0
+        self._hand = Hand(self)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(120, 120)
@@ -170,93 +158,34 @@ class Pane(QWidget):
         """Another size, another picture."""
         self.refresh()
 
-    # --- mouse -----------------------------------------------------------------------------------------------------
+    # --- mouse and keys --------------------------------------------------------------------------------------------
 
     def point_at(self, position: QPointF) -> Point:
         """The point of the shared space under a position of the widget."""
-        return self.comparison.place_back(self.view, self._own_point(position))
+        return self.comparison.place_back(self.view, self.own_point(position))
 
-    def _own_point(self, position: QPointF) -> Point:
+    def own_point(self, position: QPointF) -> Point:
+        """The point of the view's own space under a position of the widget."""
         vertical_mm, horizontal_mm = self.frame_now.to_mm(position.x(), position.y())
         plane = self.comparison.plane(self.view)
-        point = [0.0, 0.0, 0.0]
-        point[plane.axis] = plane.position_mm
+        point = [plane.position_mm] * 3
         point[plane.shown[0]], point[plane.shown[1]] = vertical_mm, horizontal_mm
         return point[0], point[1], point[2]
 
-    def _on_line(self, position: QPointF) -> bool:
-        if self.mix.mode != "swipe":
-            return False
-        vertical = self.mix.line == "vertical"
-        at = position.x() - self.mix.share * self.width() if vertical else position.y() - self.mix.share * self.height()
-        return abs(at) <= _GRIP_PX
-
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Left moves the picture or the swipe's line, right changes the window."""
-        if event is None or self.scene is None:
-            return
-        self._moved_far = False
-        if event.button() == Qt.MouseButton.LeftButton:
-            layer = None if self.overlaid else self.brush.layer(self.view)
-            self._held = ("line" if self._on_line(event.position()) else "brush" if layer else "move", event.position())
-            if layer is not None and self._held[0] == "brush":
-                self.brush.press(layer)
-                self._paint(event.position(), event.position())
-        elif event.button() == Qt.MouseButton.RightButton:
-            self._held = ("window", event.position())
+        """See `Hand`."""
+        if event is not None and self.scene is not None:
+            self._hand.press(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """The cursor goes along in all linked panes; what is held is dragged."""
-        if event is None or self.scene is None:
-            return
-        position = event.position()
-        if self._held is None:
-            shape = Qt.CursorShape.SplitHCursor if self.mix.line == "vertical" else Qt.CursorShape.SplitVCursor
-            self.setCursor(shape if self._on_line(position) else Qt.CursorShape.CrossCursor)
-            self.comparison.point_at(self.view, self.point_at(position))
-            return
-        what, before = self._held
-        step = position - before
-        if what == "brush":
-            self._held = (what, position)
-            self._paint(before, position)
-            return
-        if not self._moved_far and abs(step.x()) + abs(step.y()) < 3:
-            return
-        self._moved_far = True
-        self._held = (what, position)
-        self._drag(what, position, step)
-
-    def _drag(self, what: str, position: QPointF, step: QPointF) -> None:
-        if what == "line":
-            vertical = self.mix.line == "vertical"
-            share = position.x() / self.width() if vertical else position.y() / self.height()
-            self.share_moved.emit(min(max(share, 0.0), 1.0))
-        elif what == "window":
-            low, high = self.comparison.window_of(self.view)
-            middle, width = (low + high) / 2 - _HU_PER_PX * step.y(), max(high - low + _HU_PER_PX * step.x(), 10)
-            self.comparison.set_window(self.view, (middle - width / 2, middle + width / 2))
-        else:
-            self._pan(step.x(), step.y())
-
-    def _paint(self, start: QPointF, end: QPointF) -> None:
-        layer = self.brush.layer(self.view)
-        if layer is not None:
-            self.brush.move(self.view, layer, self._own_point(start), self._own_point(end))
-
-    def _pan(self, x: float, y: float) -> None:
-        frame, plane = self.frame_now, self.comparison.plane(self.view)
-        centre = list(self.view.centre_mm)
-        centre[plane.shown[0]] -= y * frame.mm_per_px * (-1 if frame.head_up else 1)
-        centre[plane.shown[1]] -= x * frame.mm_per_px
-        self.comparison.look_around(self.view, (centre[0], centre[1], centre[2]), self.view.zoom)
+        """See `Hand`."""
+        if event is not None and self.scene is not None:
+            self._hand.move(event)
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
-        """A click that moved nothing sets the cursor."""
-        self.brush.release()
-        if event is not None and self._held is not None and self._held[0] == "move" and not self._moved_far:
-            self.comparison.point_at(self.view, self.point_at(event.position()), click=True)
-        self._held = None
+        """See `Hand`."""
+        if event is not None:
+            self._hand.release(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Let the canvas show this place."""
@@ -264,61 +193,19 @@ class Pane(QWidget):
             self.place_chosen.emit(self.point_at(event.position()))
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
-        """Slices, or with Ctrl zoom around the cursor."""
-        if event is None or self.scene is None:
-            return
-        turned = event.angleDelta().y()
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
-            self._zoom(_ZOOM_STEP ** (turned / _WHEEL), event.position())
-        else:
-            self._wheel += turned / _WHEEL
-            steps = int(self._wheel)
-            self._wheel -= steps
-            if steps:
-                self.comparison.step(self.view, steps)
-        event.accept()
-
-    def _zoom(self, factor: float, around: QPointF) -> None:
-        before = self.frame_now.to_mm(around.x(), around.y())
-        self.comparison.look_around(self.view, self.view.centre_mm, self.view.zoom * factor)
-        after = self.frame_now.to_mm(around.x(), around.y())
-        plane, centre = self.comparison.plane(self.view), list(self.view.centre_mm)
-        for axis, a, b in zip(plane.shown, before, after, strict=True):
-            centre[axis] += a - b
-        self.comparison.look_around(self.view, (centre[0], centre[1], centre[2]), self.view.zoom)
-
-    # --- keys ------------------------------------------------------------------------------------------------------
+        """See `Hand`."""
+        if event is not None and self.scene is not None:
+            self._hand.wheel(event)
+            event.accept()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """What the mouse does, by keyboard."""
-        if event is None:
-            return
-        work = self._keys().get(event.key()) if self.scene is not None else None
-        if event.matches(QKeySequence.StandardKey.Undo) or event.matches(QKeySequence.StandardKey.Redo):
-            layer = self.brush.layer(self.view)
-            if layer is not None:
-                work = layer.undo if event.matches(QKeySequence.StandardKey.Undo) else layer.redo
-        if work is None:
-            event.ignore()
-        else:
-            work()
-
-    def _keys(self) -> dict[int, Callable[[], object]]:
-        key, step, middle = Qt.Key, self.comparison.step, QPointF(self.rect().center())
-        return {
-            key.Key_Up: lambda: step(self.view, 1),
-            key.Key_Down: lambda: step(self.view, -1),
-            key.Key_PageUp: lambda: step(self.view, 10),
-            key.Key_PageDown: lambda: step(self.view, -10),
-            key.Key_Plus: lambda: self._zoom(_ZOOM_STEP, middle),
-            key.Key_Equal: lambda: self._zoom(_ZOOM_STEP, middle),
-            key.Key_Minus: lambda: self._zoom(1 / _ZOOM_STEP, middle),
-            key.Key_Home: lambda: self.comparison.look_around(self.view, self.comparison.middle_mm, 1.0),
-            key.Key_Left: lambda: self.share_moved.emit(max(0.0, self.mix.share - 0.02)),
-            key.Key_Right: lambda: self.share_moved.emit(min(1.0, self.mix.share + 0.02)),
-            key.Key_Space: self.pause.emit,
-            key.Key_Return: lambda: self.place_chosen.emit(self.view.point_mm),
-        }
+        if event is not None:
+            work = self._hand.work_of(event) if self.scene is not None else None
+            if work is None:
+                event.ignore()
+            else:
+                work()
 
     def focusInEvent(self, _event: object) -> None:
         """Say which pane the keys go to."""

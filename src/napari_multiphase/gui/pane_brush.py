@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_multiphase.gui.comparison import Comparison, View
+from napari_multiphase.gui.comparison import Comparison
 from napari_multiphase.gui.contents import overlays, space_of
 from napari_multiphase.gui.planes import Point
+from napari_multiphase.gui.scene import View
 from napari_multiphase.study import PhaseTransform
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Brush:
     def move(self, view: View, layer: Labels, start: Point, end: Point) -> None:
         """Paint from one point (z, y, x) mm of the view's space to another, both in its plane."""
         comparison, study = self._comparison, self._comparison.session.study
-        grid = comparison.grid_of(layer)
+        grid = comparison.slices.grid_of(layer)
         if grid is None or study is None:
             return
         plane = comparison.plane(view)

@@ -10,10 +10,10 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPen
 
 from napari_multiphase.gui.blend import edges, seen
-from napari_multiphase.gui.comparison import Scene
 from napari_multiphase.gui.layers import LABELS_OPACITY, confidence_rgba
 from napari_multiphase.gui.marks import letters, upright
 from napari_multiphase.gui.planes import Frame
+from napari_multiphase.gui.scene import Scene
 
 AMBER, WHITE, WARNING = QColor(255, 209, 89), QColor(240, 240, 240), QColor(255, 120, 90)
 _SHADE = QColor(0, 0, 0, 130)

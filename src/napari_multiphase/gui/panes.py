@@ -150,7 +150,7 @@ class Panes(QWidget):
     def _on_edit(self, event: Any) -> None:
         layer: Layer = event.source
         if event.type != "set_data" or type(layer).__name__ == "Labels":  # a scan's set_data: only another slice
-            self.comparison.forget(layer)
+            self.comparison.slices.forget(layer)
             for pane in self.in_use:
                 pane.refresh()
 
