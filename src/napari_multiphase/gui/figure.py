@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from qtpy.QtCore import QMarginsF, QRectF, QSizeF, Qt
+from qtpy.QtCore import QMarginsF, QRectF, QSize, QSizeF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPageLayout, QPageSize, QPainter, QPdfWriter, QPen
 
 from napari_multiphase.gui.comparison import Comparison
@@ -20,7 +20,8 @@ from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.labels import name_of
 
 _GAP, _LINE, _FONT_PX = 8.0, 20.0, 13
-_PNG_SCALE, _PDF_SCALE = 2.0, 3.0
+_SCALE = 2.0
+"""Pixels of a figure for each of the screen's."""
 _PDF_DPI = 96
 _INK = QColor(20, 20, 20)
 _DISCLAIMER = "Made with napari-multiphase: research software, not a medical device."
@@ -56,11 +57,11 @@ def save_figure(path: Path, page: Page) -> Path:
 
 
 def _write_png(path: Path, page: Page) -> None:
-    image = QImage(round(page.width * _PNG_SCALE), round(page.height * _PNG_SCALE), QImage.Format.Format_RGB32)
+    image = QImage(round(page.width * _SCALE), round(page.height * _SCALE), QImage.Format.Format_RGB32)
     image.fill(Qt.GlobalColor.white)
     painter = QPainter(image)
-    painter.scale(_PNG_SCALE, _PNG_SCALE)
-    page.draw(painter, _PNG_SCALE)
+    painter.scale(_SCALE, _SCALE)
+    page.draw(painter)
     painter.end()
     if not image.save(str(path), "PNG"):
         raise OSError(f"{path.name}: the picture could not be written there")
@@ -76,7 +77,7 @@ def _write_pdf(path: Path, page: Page) -> None:
     painter = QPainter(writer)
     if not painter.isActive():
         raise OSError(f"{path.name}: the PDF could not be written there")
-    page.draw(painter, _PDF_SCALE)
+    page.draw(painter)
     painter.end()
 
 
@@ -158,15 +159,15 @@ class Page:
             x += needed
         return places
 
-    def draw(self, painter: QPainter, ratio: float) -> None:
-        """Everything, with `ratio` samples per unit for what is drawn over the slices."""
+    def draw(self, painter: QPainter) -> None:
+        """Everything."""
         painter.setFont(self._font)
         painter.fillRect(QRectF(0, 0, self.width, self.height), QColor(255, 255, 255))
         painter.setPen(_INK)
         start = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
         painter.drawText(QRectF(_GAP, _GAP, self.width - 2 * _GAP, _LINE), start, self.title)
         for part in self.parts:
-            self._draw_part(painter, part, ratio)
+            self._draw_part(painter, part)
         painter.setFont(self._font)
         for (name, colour), (line, x) in zip(self._swatches, self._places, strict=True):
             y = self._below + line * _LINE
@@ -178,13 +179,24 @@ class Page:
             painter.setPen(_INK)
             painter.drawText(QRectF(_GAP, y + number * _LINE, self.width - 2 * _GAP, _LINE), start, note)
 
-    def _draw_part(self, painter: QPainter, part: Part, ratio: float) -> None:
+    def _flat(self, scene: Scene, frame: Frame, rect: QRectF) -> QImage:
+        """Slice and overlays as one opaque picture: Qt packs it into a PDF as JPEG, many times faster than the
+        layers with their transparency, and packing keeps the window waiting."""
+        size = QSize(round(rect.width() * _SCALE), round(rect.height() * _SCALE))
+        image = QImage(size, QImage.Format.Format_RGB32)
+        painter = QPainter(image)
+        painter.scale(_SCALE, _SCALE)
+        whole, line_px = QRectF(0, 0, rect.width(), rect.height()), round(1.5 * _SCALE)
+        draw_slice(painter, whole, scene, frame, contours=self._contours, ratio=_SCALE, line_px=line_px)
+        painter.end()
+        return image
+
+    def _draw_part(self, painter: QPainter, part: Part) -> None:
         rect, scene, frame = part.rect, part.scene, part.frame
         if scene is None:
             draw_missing(painter, rect, part.missing)
             return
-        line_px = max(1, round(1.5 * ratio))
-        draw_slice(painter, rect, scene, frame, contours=self._contours, ratio=ratio, line_px=line_px)
+        painter.drawImage(rect, self._flat(scene, frame, rect))
         if self.mix.mode == "swipe":
             painter.setPen(QPen(AMBER, 1))
             x, y = rect.x() + self.mix.share * rect.width(), rect.y() + self.mix.share * rect.height()

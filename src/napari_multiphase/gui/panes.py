@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_multiphase.gui.comparison import MOST_PANES, Comparison
@@ -20,7 +20,8 @@ from napari_multiphase.gui.pane import Pane
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-_PLACES = {1: [(0, 0)], 2: [(0, 0), (0, 1)], 3: [(0, 0), (0, 1), (0, 2)], 4: [(0, 0), (0, 1), (1, 0), (1, 1)]}
+_COLUMNS = {1: 1, 2: 2, 3: 3, 4: 2}
+_MUCH_LARGER = 1.5
 _GAP_PX = 2
 _EDITED = (
     "data",
@@ -56,6 +57,7 @@ class Panes(QWidget):
         self._watched: list[Any] = []
         self._followed = comparison.session.viewer.dims.events.point
         self._jumping = False
+        self._columns = 1
         comparison.changed.connect(self._on_change)
         comparison.session.bridge.changed.connect(self._on_session)
         self.lay_out()
@@ -73,9 +75,23 @@ class Panes(QWidget):
             self._grid.removeWidget(pane)
             pane.setVisible(pane in used)
             pane.refresh()
-        for pane, (line, column) in zip(used, _PLACES[len(used)], strict=True):
-            self._grid.addWidget(pane, line, column)
+        self._columns = self._best_columns()
+        for number, pane in enumerate(used):
+            self._grid.addWidget(pane, number // self._columns, number % self._columns)
         self.keep_time()
+
+    def _best_columns(self) -> int:
+        """Side by side, or one above the other where the place is so narrow that this makes them much larger."""
+        count = len(self.in_use)
+        columns = _COLUMNS[count]
+        side = min(self.width() / columns, self.height() * columns / count)
+        return 1 if min(self.width(), self.height() / count) > _MUCH_LARGER * side else columns
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Another size may want another arrangement."""
+        super().resizeEvent(event)
+        if self._best_columns() != self._columns:
+            self.lay_out()
 
     def keep_time(self) -> None:
         """Start or stop the flicker, at its speed."""

@@ -83,7 +83,9 @@ def put_in_middle(viewer: napari.Viewer, widget: QWidget) -> None:
     """Put `widget` into the middle of the window, at the right of napari's canvas and sliders."""
     window = qt_window(viewer)
     if window is not None and window.centralWidget() is not None:
-        window.centralWidget().layout().addWidget(widget, 1)
+        layout = window.centralWidget().layout()
+        layout.addWidget(widget, 1)
+        layout.setStretch(0, 1)  # the canvas takes no more than its half
 
 
 def show_canvas(viewer: napari.Viewer, shown: bool) -> None:
