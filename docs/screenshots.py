@@ -53,6 +53,8 @@ def main() -> None:
     bring_forward(demo.segment_dock)
     demo.segment()
     every_look(demo, "segment", options.out)
+    demo.compare()
+    every_look(demo, "compare", options.out)
     viewer.close()
     settings.cleanup()
 

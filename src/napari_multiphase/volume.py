@@ -7,6 +7,7 @@ millimetres in the order (x, y, z) = (left, posterior, superior), as in DICOM an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -119,6 +120,12 @@ class Source:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "header", MappingProxyType(dict(self.header)))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a model made the image: its header says so, or the name of its file."""
+        named = self.format != "dicom" and "synthetic" in re.split(r"[\W_\d]+", self.path.name.lower())
+        return named or bool(self.header.get("synthetic"))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, read back by `from_dict`."""

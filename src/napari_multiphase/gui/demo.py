@@ -18,6 +18,7 @@ from napari_multiphase.gui.workbench import bring_forward, open_workbench
 if TYPE_CHECKING:
     import napari
 
+    from napari_multiphase.gui.compare_dock import CompareDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
 
@@ -33,6 +34,7 @@ class Demo:
         docks = open_workbench(viewer)
         self.study_dock: StudyDock = docks["Study"]  # type: ignore[assignment]
         self.segment_dock: SegmentDock = docks["Segment"]  # type: ignore[assignment]
+        self.compare_dock: CompareDock = docks["Compare"]  # type: ignore[assignment]
         self.session: Session = get_session(viewer)
         self.failures: list[str] = []
         self._shown = 0
@@ -49,6 +51,20 @@ class Demo:
         before = self._shown
         self.study_dock.open_sample.click()
         self.wait(lambda: self._shown > before, "the sample")
+
+    def open_pair(self, path: Path) -> None:
+        """Open scans of one's own and wait for the layers."""
+        before = self._shown
+        self.session.open_paths([path])
+        self.wait(lambda: self._shown > before, path.name)
+
+    def compare(self) -> None:
+        """Click *Compare*, with four panes."""
+        bring_forward(self.compare_dock)
+        self.compare_dock.count.setCurrentIndex(self.compare_dock.count.findData(4))
+        self.compare_dock.count.activated.emit(self.compare_dock.count.currentIndex())
+        self.compare_dock.compare.click()
+        self.rest(0.5)
 
     def segment(self) -> None:
         """Click *Segment* and wait for the layers."""

@@ -79,6 +79,22 @@ def drop_targets(viewer: napari.Viewer) -> list[Any]:
     return [widget for widget in (centre, *centre.findChildren(QWidget)) if widget.acceptDrops()]
 
 
+def put_in_middle(viewer: napari.Viewer, widget: QWidget) -> None:
+    """Put `widget` into the middle of the window, at the right of napari's canvas and sliders."""
+    window = qt_window(viewer)
+    if window is not None and window.centralWidget() is not None:
+        layout = window.centralWidget().layout()
+        layout.addWidget(widget, 1)
+        layout.setStretch(0, 1)  # the canvas takes no more than its half
+
+
+def show_canvas(viewer: napari.Viewer, shown: bool) -> None:
+    """Show napari's canvas and sliders, or leave the middle of the window to what `put_in_middle` put there."""
+    window = qt_window(viewer)
+    if window is not None and window.centralWidget() is not None:
+        window.centralWidget().layout().itemAt(0).widget().setVisible(shown)
+
+
 def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
     """Let the canvas wait with drawing, so that a layer addition and the drawing after it are two short steps."""
     window = qt_window(viewer)

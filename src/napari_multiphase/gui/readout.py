@@ -31,13 +31,13 @@ def read_at(session: Session, point_mm: Any) -> str:
     words = []
     for phase in study.phases:
         volume = study.volumes[phase]
-        index = voxel_at(volume.grid, _carried(session, phase, point_mm))
+        index = voxel_at(volume.grid, carried(session, phase, point_mm))
         if index is not None:
             words.append(f"{phase} {float(volume.data[index]):.0f} HU")
     return ", ".join([*words, *_structure_at(session, point_mm)])
 
 
-def _carried(session: Session, phase: Phase, point_mm: Any) -> Any:
+def carried(session: Session, phase: Phase, point_mm: Any) -> Any:
     """`point_mm` of the venous scan as a point of `phase`'s scan."""
     study = session.study
     if study is None or phase is study.fused_phase or study.transform is None:
@@ -97,6 +97,8 @@ class Readout:
         self._writing = True
         try:
             if isinstance(status, dict):
+                if _MARK in status["coordinates"]:
+                    return  # napari says a change made within its own event once more, when that event is over
                 viewer.status = {**status, "coordinates": f"{status['coordinates']}{_MARK}{text}"}
             elif _MARK not in status:
                 viewer.status = f"{status}{_MARK}{text}"

@@ -23,12 +23,13 @@ _MEDICAL = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 
 
 def open_workbench(viewer: napari.Viewer) -> dict[str, QWidget]:
-    """Both docks, by name; made where they are not there yet, the Study dock in front."""
+    """The docks, by name; made where they are not there yet, the Study dock in front."""
+    from napari_multiphase.gui.compare_dock import CompareDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
 
     docks: dict[str, QWidget] = {}
-    for name, make in (("Study", StudyDock), ("Segment", SegmentDock)):
+    for name, make in (("Study", StudyDock), ("Segment", SegmentDock), ("Compare", CompareDock)):
         full_name = f"{name} (Multiphase)"  # as napari's own menu calls it, so that its tick follows the dock
         if full_name not in viewer.window.dock_widgets:
             viewer.window.add_dock_widget(make(viewer), name=full_name, area="right", tabify=bool(docks))
