@@ -125,7 +125,7 @@ def test_the_normal_equations_are_solved() -> None:
     g = torch.randn(4, 3, 5, 6, 7, generator=rng)
     tensor = {(i, j): (g[:, i] * g[:, j]).sum(dim=0) for i in range(3) for j in range(i, 3)}
     wanted = torch.randn(3, 5, 6, 7, generator=rng)
-    settings = GaussNewton(stretching=0.5, bending=0.2, rounds=300)
+    settings = GaussNewton(stretching=0.5, rounds=300)
     right = settings.stiffness(wanted, SPACING) + (g * (g * wanted).sum(dim=1, keepdim=True)).sum(dim=0)
     found = settings.solve(tensor, right, SPACING)
     assert float((found - wanted).norm()) < 0.01 * float(wanted.norm())

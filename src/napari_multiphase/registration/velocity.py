@@ -83,3 +83,9 @@ def resize(field: Tensor, spacing_mm: Sequence[float], shape: Sequence[int], tar
     """`field` (C, d, h, w) on a lattice of other `shape` and spacing that has the same first point."""
     like = field.new_empty((3, *shape))
     return sample(field, lattice(like, target_mm), spacing_mm)
+
+
+def coarsen(field: Tensor, spacing_mm: Sequence[float], shape: Sequence[int], target_mm: Sequence[float]) -> Tensor:
+    """`resize` to a coarser lattice, after a Gaussian that averages over its voxels."""
+    factors = [max(1.0, t / s) for s, t in zip(spacing_mm, target_mm, strict=True)]
+    return resize(smooth(field, [0.45 * (f**2 - 1.0) ** 0.5 for f in factors]), spacing_mm, shape, target_mm)
