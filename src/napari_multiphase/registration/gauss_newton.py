@@ -47,8 +47,8 @@ class GaussNewton:
     rounds : conjugate-gradient iterations in a step, at most.
     """
 
-    spacings_mm: tuple[float, ...] = (12.0, 8.0, 5.0, 3.0)
-    steps: tuple[int, ...] = (8, 6, 4, 3)
+    spacings_mm: tuple[float, ...] = (10.0, 6.0, 4.0, 3.0)
+    steps: tuple[int, ...] = (6, 5, 4, 4)
     lattice_mm: float = 6.0
     window_mm: float = 14.0
     stretching: float = 0.02
