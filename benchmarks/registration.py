@@ -14,7 +14,8 @@ SimpleITK is a dependency of the package; the others want an environment of thei
     python -m venv PEERS && PEERS/bin/pip install itk-elastix==0.25.4 antspyx==0.6.3 && PEERS/bin/pip install .
 
 A peer that is not installed is named and left out. Figures: target error over voxels within 10 mm of an organ's
-surface, pancreas surface distance, folded voxels and inverse error in the body, all on the venous voxel grid.
+surface, pancreas surface distance, folded voxels and inverse error in the body, all on the venous voxel grid; the
+inverse error over points that do not leave the scan, since peers' inverses are given on its grid only.
 Writes ``benchmarks/results/registration.json`` and ``registration.md``.
 """
 
@@ -218,6 +219,12 @@ def _before(displacement: np.ndarray, pair: Pair) -> np.ndarray:
     return (field.map(at) - points).reshape(*pair.grid.shape, 3)
 
 
+def _inside(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """(N,) which of the points (N, 3) LPS mm lie between the grid's voxel centres."""
+    index = (points[:, ::-1] - np.array(grid.origin_mm)) / np.array(grid.spacing_mm)
+    return ((index >= 0) & (index <= np.array(grid.shape) - 1)).all(axis=1)
+
+
 def _sitk_image(data: np.ndarray, grid: Grid) -> Any:
     import SimpleITK as sitk
 
@@ -258,7 +265,8 @@ def figures(folder: Path, there: DenseField, back: DenseField | None) -> dict[st
         "jacobian_min": round(float(field_quality.jacobian(there)[body].min()), 3),
     }
     if back is not None:
-        apart = field_quality.inverse_error_mm(there, back, _places(grid)[body][::17])
+        points = _places(grid)[body][::17]
+        apart = field_quality.inverse_error_mm(there, back, points[_inside(there.map(points), grid)])
         out["inverse_mean_mm"], out["inverse_max_mm"] = round(float(apart.mean()), 3), round(float(apart.max()), 3)
     return out
 
