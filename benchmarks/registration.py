@@ -1,16 +1,22 @@
 """Deformable registration beside SimpleITK's demons, elastix and ANTs SyN: error, folds, inverse, time and memory.
 
-    python benchmarks/registration.py                                   # everything, four motions
-    python benchmarks/registration.py --motions 20 --methods mind "sitk demons"
+    python benchmarks/registration.py --peer-python PEERS/bin/python    # everything: four motions, two subjects each
+    python benchmarks/registration.py --motions 20 --seeds 1 --methods mind "sitk demons"
     python benchmarks/registration.py --quick                           # a small phantom; nothing is written
 
-On phantoms with 0, 10, 20 and 30 mm of breathing. All methods get the same two scans and the same rigid start; every
-run is a process of its own with as many threads as asked for, whose peak resident memory is read at its end and whose
-times (wall clock, and processor time for busy machines) leave out starting Python and reading the scans. Peers get the
-arterial scan already resampled through the start. A peer that is not installed (itk-elastix, antspyx) is named and left
-out. Figures: target error over voxels within 10 mm of an organ's surface, pancreas surface distance, folded voxels and
-inverse error in the body, all on the venous voxel grid.
-Writes ``benchmarks/results/registration.json``.
+On phantoms with 0, 10, 20 and 30 mm of breathing, of seeds that no setting was chosen on. All methods get the same two
+scans and the same rigid start; every run is a process of its own with as many threads as asked for, whose peak resident
+memory is read at its end and whose times (wall clock, and processor time for busy machines) leave out starting Python
+and reading the scans. Peers get the arterial scan already resampled through the start, and both scans clipped.
+
+SimpleITK is a dependency of the package; the others want an environment of their own, beside the package:
+
+    python -m venv PEERS && PEERS/bin/pip install itk-elastix==0.25.4 antspyx==0.6.3 && PEERS/bin/pip install .
+
+A peer that is not installed is named and left out. Figures: target error over voxels within 10 mm of an organ's
+surface, pancreas surface distance, folded voxels and inverse error in the body, all on the venous voxel grid; the
+inverse error over points that do not leave the scan, since peers' inverses are given on its grid only.
+Writes ``benchmarks/results/registration.json`` and ``registration.md``.
 """
 
 from __future__ import annotations
@@ -25,8 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +60,16 @@ Fields = tuple[np.ndarray, np.ndarray | None]
 # --- the methods -----------------------------------------------------------------------------------------------------
 
 
-def ours(name: str, pair: Pair) -> tuple[DenseField, DenseField]:
+def ours(name: str, pair: Pair) -> tuple[DenseField | None, DenseField | None]:
     """This package: the total maps, start included."""
     from napari_multiphase.registration.deformable import register_deformable
 
     found = register_deformable(pair.venous, pair.arterial, pair.start, method=name)
-    return found.venous_to_arterial, found.arterial_to_venous
+    return found.to_arterial, found.to_venous
 
 
 def sitk_demons(pair: Pair) -> Fields:
-    """Diffeomorphic demons of SimpleITK on histogram-matched scans, three levels; inverse by its own iteration."""
+    """Symmetric diffeomorphic demons of SimpleITK on histogram-matched scans; inverse by its own iteration."""
     import SimpleITK as sitk
 
     fixed = _sitk_image(pair.fixed(), pair.grid)
@@ -74,6 +79,7 @@ def sitk_demons(pair: Pair) -> Fields:
         small = [sitk.Shrink(sitk.DiscreteGaussian(i, (0.5 * factor) ** 2, 16, 0.01, False), [factor] * 3)
                  if factor > 1 else i for i in (fixed, moving)]  # fmt: skip
         demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+        demons.SetUseGradientType(sitk.DiffeomorphicDemonsRegistrationFilter.Symmetric)
         demons.SetNumberOfIterations(steps)
         demons.SetSmoothDisplacementField(True)
         demons.SetStandardDeviations(1.5)
@@ -86,19 +92,27 @@ def sitk_demons(pair: Pair) -> Fields:
 
 
 def elastix(pair: Pair) -> Fields:
-    """B-splines of elastix with its own default parameters (Mattes mutual information, four levels)."""
+    """B-splines of elastix: its default parameters (Mattes mutual information, 10 mm), four levels, 500 iterations.
+
+    It gives no inverse.
+    """
     import itk
 
     fixed, moving = (_itk_image(itk, data, pair.grid) for data in (pair.fixed(), pair.moving()))
     parameters = itk.ParameterObject.New()
-    parameters.AddParameterMap(parameters.GetDefaultParameterMap("bspline", 4))
-    _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+    settings = parameters.GetDefaultParameterMap("bspline", 4)
+    settings["MaximumNumberOfIterations"] = ["500"]
+    parameters.AddParameterMap(settings)
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    _, result = itk.elastix_registration_method(
+        fixed, moving, parameter_object=parameters, log_to_console=False, number_of_threads=threads
+    )
     field = itk.transformix_deformation_field(moving, result)
     return np.asarray(itk.array_from_image(field), np.float32), None
 
 
-def ants_syn(metric: str) -> Callable[[Pair], Fields]:
-    """SyN of ANTs with its default schedule; `metric` is "mattes" (its default) or "CC" (radius 4)."""
+def ants_syn(metric: str, steps: tuple[int, ...]) -> Callable[[Pair], Fields]:
+    """SyN of ANTs; `metric` is "mattes" (32 bins) or "CC" (radius 4); `steps` per level, the last at full size."""
 
     def run(pair: Pair) -> Fields:
         import ants
@@ -113,6 +127,7 @@ def ants_syn(metric: str) -> Callable[[Pair], Fields]:
                 initial_transform="Identity",
                 syn_metric=metric,
                 syn_sampling=4 if metric == "CC" else 32,
+                reg_iterations=steps,
                 outprefix=f"{folder}/",
             )
             warps = [next(p for p in found[key] if p.endswith(".nii.gz")) for key in ("fwdtransforms", "invtransforms")]
@@ -125,8 +140,8 @@ def ants_syn(metric: str) -> Callable[[Pair], Fields]:
 PEERS: dict[str, tuple[str, Callable[[Pair], Fields]]] = {
     "sitk demons": ("SimpleITK", sitk_demons),
     "elastix": ("itk", elastix),
-    "ants syn": ("ants", ants_syn("mattes")),
-    "ants syn cc": ("ants", ants_syn("CC")),
+    "ants syn": ("ants", ants_syn("mattes", (100, 70, 20))),
+    "ants syn cc": ("ants", ants_syn("CC", (100, 50, 0))),
 }
 
 
@@ -204,6 +219,12 @@ def _before(displacement: np.ndarray, pair: Pair) -> np.ndarray:
     return (field.map(at) - points).reshape(*pair.grid.shape, 3)
 
 
+def _inside(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """(N,) which of the points (N, 3) LPS mm lie between the grid's voxel centres."""
+    index = (points[:, ::-1] - np.array(grid.origin_mm)) / np.array(grid.spacing_mm)
+    return ((index >= 0) & (index <= np.array(grid.shape) - 1)).all(axis=1)
+
+
 def _sitk_image(data: np.ndarray, grid: Grid) -> Any:
     import SimpleITK as sitk
 
@@ -244,7 +265,8 @@ def figures(folder: Path, there: DenseField, back: DenseField | None) -> dict[st
         "jacobian_min": round(float(field_quality.jacobian(there)[body].min()), 3),
     }
     if back is not None:
-        apart = field_quality.inverse_error_mm(there, back, _places(grid)[body][::17])
+        points = _places(grid)[body][::17]
+        apart = field_quality.inverse_error_mm(there, back, points[_inside(there.map(points), grid)])
         out["inverse_mean_mm"], out["inverse_max_mm"] = round(float(apart.mean()), 3), round(float(apart.max()), 3)
     return out
 
@@ -255,16 +277,16 @@ def baseline(folder: Path) -> dict[str, Any]:
     with np.load(folder / "truth.npz") as truth:
         motion = truth["motion_mm"]
     still = _after(np.zeros((*pair.grid.shape, 3)), pair).astype(np.float32)
-    maps = {"rigid": still, "truth": motion}
+    maps = {"truth": motion, "rigid": still}
     return {name: figures(folder, DenseField(field, pair.grid), None) for name, field in maps.items()}
 
 
-def child(method: str, folder: Path, threads: int) -> dict[str, Any]:
+def child(method: str, folder: Path, threads: int, python: str) -> dict[str, Any]:
     """`one` in a process of its own, and the figures of what it left."""
     (folder / "maps.npz").unlink(missing_ok=True)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     environment = os.environ | dict.fromkeys(names, str(threads))
-    command = [sys.executable, __file__, "--one", method, "--folder", str(folder)]
+    command = [python, __file__, "--one", method, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"}
@@ -276,41 +298,115 @@ def child(method: str, folder: Path, threads: int) -> dict[str, Any]:
     return row | figures(folder, there, back)
 
 
-def table(cases: dict[str, Any]) -> str:
-    """Markdown."""
+# --- the report ------------------------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "target_error_mm": ("target error, mm", ".2f"),
+    "target_error_p95_mm": ("95th percentile", ".2f"),
+    "pancreas_mm": ("pancreas, mm", ".2f"),
+    "folded_share": ("folded", ".1e"),
+    "jacobian_min": ("smallest Jacobian", ".2f"),
+    "inverse_mean_mm": ("inverse error, mm", ".3f"),
+    "inverse_max_mm": ("largest", ".2f"),
+    "seconds": ("wall s", ".1f"),
+    "processor_seconds": ("CPU s", ".1f"),
+    "peak_memory_mb": ("MB", ".0f"),
+}
+WORST = {"jacobian_min": min, "folded_share": max, "inverse_max_mm": max, "peak_memory_mb": max}
+"""Columns of which the worst case is given; of all others the mean over the cases."""
+
+
+def summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """One method's cases as one row; empty where one of them failed."""
+    rows = list(rows)
+    out: dict[str, float] = {}
+    for key in COLUMNS:
+        values = [row[key][0] if key == "pancreas_mm" else row[key] for row in rows if key in row]
+        if len(values) == len(rows) > 0:
+            out[key] = float(WORST.get(key, np.mean)(values))
+    return out
+
+
+def report(result: dict[str, Any]) -> str:
+    """Markdown: a table per motion, and of times against the peers."""
+    setup, cases = result["setup"], result["cases"]
+    seeds = ", ".join(str(case["seed"]) for case in cases)
+    versions = ", ".join(f"{name} {setup[name]}" for name in VERSIONED if name in setup)
     lines = [
-        "| motion | method | target error, mm | pancreas, mm | folded | inverse max, mm | s | MB |",
-        "|" + " --- |" * 8,
+        "# Deformable registration beside its peers",
+        "",
+        f"`{result['command']}` on {setup['processor']}, {setup['threads']} thread(s) for everybody; {versions}.",
+        f"Phantoms of {' x '.join(map(str, FULL['shape']))} voxels, seeds {seeds}; all from the same rigid start.",
+        'Means over the subjects; folds, Jacobian, largest inverse error and memory are the worst case\'s. "truth" is',
+        "the known motion itself: its pancreas distance comes from the voxels. The machine was shared: trust CPU s.",
+        "",
     ]
-    for motion, rows in cases.items():
-        for name, row in rows.items():
-            if "failed" in row:
-                lines.append(f"| {motion} | {name} | {row['failed']} |" + " |" * 6)
-                continue
-            mean, sd = row["pancreas_mm"]
-            cells = [
-                motion,
-                name,
-                f"{row['target_error_mm']:.2f}",
-                f"{mean:.2f} ± {sd:.2f}",
-                f"{row['folded_share']:.1e}",
-            ]
-            cells += [str(row.get(key, "")) for key in ("inverse_max_mm", "seconds", "peak_memory_mb")]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    for motion in dict.fromkeys(case["motion_mm"] for case in cases):
+        chosen = [case["methods"] for case in cases if case["motion_mm"] == motion]
+        lines += [f"## {motion:g} mm of breathing", "", *_table(chosen), ""]
+    chosen = [case["methods"] for case in cases]
+    lines += ["## All cases", "", *_table(chosen), "", *_ratios(chosen)]
+    return "\n".join(lines) + "\n"
 
 
-def _setup(threads: int) -> dict[str, Any]:
-    from importlib.metadata import PackageNotFoundError, version
+def _table(cases: list[dict[str, Any]]) -> list[str]:
+    titles = " | ".join(title for title, _ in COLUMNS.values())
+    lines = [f"| method | {titles} |", "|" + " --- |" * (len(COLUMNS) + 1)]
+    for name in dict.fromkeys(name for case in cases for name in case):
+        found = summary(case[name] for case in cases if name in case)
+        cells = [format(found[key], form) if key in found else "" for key, (_, form) in COLUMNS.items()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
+
+def _ratios(cases: list[dict[str, Any]]) -> list[str]:
+    """Ours against each peer: error and time, over the cases that both have."""
+    lines = ["| mind against | target error | wall time | CPU time |", "| --- | --- | --- | --- |"]
+    for name in PEERS:
+        both = [case for case in cases if name in case and "mind" in case and "failed" not in case[name]]
+        if not both:
+            continue
+        mine, theirs = (summary(case[n] for case in both) for n in ("mind", name))
+        keys = ("target_error_mm", "seconds", "processor_seconds")
+        lines.append(f"| {name} | " + " | ".join(f"{mine[key] / theirs[key]:.2f} x" for key in keys) + " |")
+    return lines
+
+
+VERSIONED = ("torch", "SimpleITK", "itk-elastix", "antspyx")
+
+
+def _setup(threads: int, peer_python: str) -> dict[str, Any]:
     out: dict[str, Any] = {"threads": threads, "python": platform.python_version(), "processor": platform.machine()}
-    for name in ("torch", "SimpleITK", "itk-elastix", "antspyx"):
-        with contextlib.suppress(PackageNotFoundError):
-            out[name] = version(name)
+    for name in VERSIONED:
+        code = f"import importlib.metadata as m; print(m.version({name!r}))"
+        found = subprocess.run([peer_python, "-c", code], capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            out[name] = found.stdout.strip()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         out["processor"] = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return out
+
+
+def _absent(methods: Iterable[str], python: str) -> list[str]:
+    """The peers among `methods` that this interpreter cannot import."""
+    return [
+        name
+        for name in methods
+        if name in PEERS and subprocess.run([python, "-c", f"import {PEERS[name][0]}"], capture_output=True).returncode
+    ]
+
+
+def run_case(spec: PhantomSpec, methods: list[str], threads: int, peer_python: str) -> dict[str, Any]:
+    """One phantom, every method."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"{spec.motion_mm:g} mm, seed {spec.seed}: {Pair.write(folder, spec)}", flush=True)
+        rows = baseline(folder)
+        for method in methods:
+            rows[method] = child(method, folder, threads, peer_python if method in PEERS else sys.executable)
+            print(f"  {method}: {json.dumps(rows[method])}", flush=True)
+    return {"motion_mm": spec.motion_mm, "seed": spec.seed, "methods": rows}
 
 
 def main() -> None:
@@ -318,8 +414,12 @@ def main() -> None:
     names = [*OURS, *PEERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--motions", type=float, nargs="+", default=MOTIONS_MM, metavar="MM")
+    parser.add_argument("--seeds", type=int, default=2, help="subjects per motion")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--methods", nargs="+", choices=names, default=names)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="a small phantom; results are not written")
     parser.add_argument("--one", choices=names, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -327,24 +427,23 @@ def main() -> None:
     if args.one:
         print(json.dumps(one(args.one, args.folder)))
         return
-    absent = [name for name in args.methods if name in PEERS and find_spec(PEERS[name][0]) is None]
+    absent = _absent(args.methods, args.peer_python)
     for name in absent:
-        print(f"{name} is left out: the package {PEERS[name][0]} is not installed", flush=True)
-    result: dict[str, Any] = {"setup": _setup(args.threads), "absent": absent, "cases": {}}
-    for motion in args.motions:
-        spec = PhantomSpec(**(QUICK if args.quick else FULL), seed=FIRST_SEED + int(motion), motion_mm=motion)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            print(f"{motion:g} mm: {Pair.write(folder, spec)}", flush=True)
-            rows = result["cases"][f"{motion:g} mm"] = baseline(folder)
-            for method in args.methods:
-                if method not in absent:
-                    rows[method] = child(method, folder, args.threads)
-                    print(f"  {method}: {json.dumps(rows[method])}", flush=True)
+        print(f"{name} is left out: {args.peer_python} has no package {PEERS[name][0]}", flush=True)
+    methods = [name for name in args.methods if name not in absent]
+    command = "python benchmarks/registration.py --peer-python PEERS/bin/python"
+    result: dict[str, Any] = {"command": command, "setup": _setup(args.threads, args.peer_python), "absent": absent}
+    result["cases"] = []
+    for number in range(args.seeds):
+        for motion in args.motions:
+            seed = args.first_seed + 100 * number + int(motion)
+            spec = PhantomSpec(**(QUICK if args.quick else FULL), seed=seed, motion_mm=motion)
+            result["cases"].append(run_case(spec, methods, args.threads, args.peer_python))
             if not args.quick:  # after each case: a run that is ended early leaves what it has
-                RESULTS.mkdir(parents=True, exist_ok=True)
-                (RESULTS / "registration.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(table(result["cases"]))
+                args.results.mkdir(parents=True, exist_ok=True)
+                (args.results / "registration.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+                (args.results / "registration.md").write_text(report(result), encoding="utf-8")
+    print(report(result))
 
 
 if __name__ == "__main__":

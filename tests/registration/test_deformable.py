@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from tests.registration.test_rigid import rigid
 
@@ -16,6 +17,7 @@ from napari_multiphase.registration.deformable import register_deformable
 from napari_multiphase.registration.demons import Demons
 from napari_multiphase.registration.field_quality import near_surfaces, structure_distances, target_error_mm
 from napari_multiphase.registration.gauss_newton import GaussNewton
+from napari_multiphase.registration.pyramid import BEYOND_MM, Level
 from napari_multiphase.study import PhaseTransform
 from napari_multiphase.volume import Phase, Volume
 
@@ -56,6 +58,23 @@ def test_identical_images_do_not_move(breathing: PhantomStudy, method: GaussNewt
     venous = breathing.volumes[Phase.VENOUS]
     found = register_deformable(venous, venous, np.eye(4), method=method, device="cpu")
     assert not found.dense and found.method == "rigid" and "Rigid only" in found.quality["sentence"]
+
+
+def test_the_grids_go_on_where_a_scan_cuts_the_body(breathing: PhantomStudy) -> None:
+    """Above and below; nothing counts there, and a point that leaves the arterial scan counts for nothing either."""
+    venous, arterial = breathing.volumes[Phase.VENOUS], breathing.volumes[Phase.ARTERIAL]
+    level = Level.of(venous, arterial, np.eye(4), 8.0, "cpu")
+    lacking = int(np.ceil(BEYOND_MM / 8.0))
+    assert level.grid.origin_mm[0] == pytest.approx(venous.grid.origin_mm[0] - 8.0 * lacking)
+    assert not level.weight[:lacking].any() and not level.weight[-lacking:].any()
+    assert level.weight[lacking:-lacking].any(dim=(1, 2)).all()
+    assert torch.equal(level.fixed[0], level.fixed[lacking])
+    up = torch.zeros(3, *level.grid.shape)
+    up[0] = 40.0
+    for displacement, least in ((torch.zeros_like(up), 0), (up, 4)):
+        _, inside = level.warped(displacement)
+        reached = inside[:, inside.shape[1] // 2, inside.shape[2] // 2]
+        assert int(reached[lacking:-lacking].logical_not().sum()) in (least, least + 1)
 
 
 def test_a_rigid_start_is_part_of_the_map(breathing: PhantomStudy) -> None:

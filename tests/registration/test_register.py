@@ -15,6 +15,7 @@ from napari_multiphase.phantom.make import make_phantom
 from napari_multiphase.phantom.spec import PhantomSpec, PhantomStudy
 from napari_multiphase.registration import deformable
 from napari_multiphase.registration.deformable import register_deformable
+from napari_multiphase.registration.field_quality import near_surfaces
 from napari_multiphase.registration.gauss_newton import GaussNewton
 from napari_multiphase.registration.register import register
 from napari_multiphase.volume import Phase
@@ -53,11 +54,11 @@ def test_the_scan_that_stays_may_be_the_arterial_one(breathing: PhantomStudy) ->
     venous, arterial = breathing.volumes[Phase.VENOUS], breathing.volumes[Phase.ARTERIAL]
     one = register(venous, arterial)
     other = register(venous, arterial, RegisterOptions(fixed=Phase.ARTERIAL))
-    inside = np.argwhere(breathing.labels[Phase.VENOUS] == 1)[::200]
-    points = (inside * venous.grid.spacing_mm + venous.grid.origin_mm)[:, ::-1]
+    near = np.argwhere(near_surfaces(breathing.labels[Phase.VENOUS], venous.grid))[::200]
+    points = (near * venous.grid.spacing_mm + venous.grid.origin_mm)[:, ::-1]
     apart = np.linalg.norm(one.map(points, Phase.ARTERIAL) - other.map(points, Phase.ARTERIAL), axis=1)
     moved = np.linalg.norm(one.map(points, Phase.ARTERIAL) - points, axis=1)
-    assert moved.mean() > 4.0 and apart.mean() < 2.0  # liver, on grids of 6 mm
+    assert moved.mean() > 3.0 and apart.mean() < 1.5  # on grids of 6 mm
     grids = [other.into(phase).grid for phase in (Phase.ARTERIAL, Phase.VENOUS)]
     assert grids[0].origin_mm == venous.grid.origin_mm and grids[1].origin_mm == arterial.grid.origin_mm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -73,6 +74,36 @@ def test_resizing_keeps_a_ramp() -> None:
     assert torch.allclose(fine, velocity.lattice(fine, (2.0, 2.0, 2.0)), atol=1e-4)
 
 
+def test_coarsening_averages_noise_and_keeps_what_is_smooth() -> None:
+    """White noise loses the variance that a Gaussian of sigma 0.45 sqrt(f^2 - 1) voxels takes, f = 3 on each axis."""
+    noise = torch.from_numpy(np.random.default_rng(2).normal(size=(1, 48, 48, 48)).astype(np.float32))
+    coarse = velocity.coarsen(noise, (2.0, 2.0, 2.0), (16, 16, 16), (6.0, 6.0, 6.0))
+    sigma = 0.45 * math.sqrt(8.0)
+    assert float(coarse[:, 2:-2, 2:-2, 2:-2].std()) == pytest.approx((2 * math.sqrt(math.pi) * sigma) ** -1.5, rel=0.1)
+    ramp = velocity.lattice(torch.zeros(3, 48, 48, 48), (2.0, 2.0, 2.0))
+    coarse = velocity.coarsen(ramp, (2.0, 2.0, 2.0), (16, 16, 16), (6.0, 6.0, 6.0))
+    wanted = velocity.lattice(coarse, (6.0, 6.0, 6.0))
+    inner = (slice(None), slice(2, -2), slice(2, -2), slice(2, -2))
+    assert torch.allclose(coarse[inner], wanted[inner], atol=1e-3)
+
+
+def test_self_similarity_is_the_papers_definition() -> None:
+    """D_c = mean over the patch of (I(x + a) - I(x + b))^2 for the twelve pairs of faces a, b that are not opposite."""
+    image = np.random.default_rng(3).normal(size=(9, 10, 11))
+    faces = [np.roll((sign, 0, 0), axis) for axis in range(3) for sign in (1, -1)]
+    x = np.array([4, 5, 6])
+    patch = np.argwhere(np.ones((3, 3, 3), bool)) - 1
+    distances = np.array([
+        np.mean([(image[tuple(x + a + o)] - image[tuple(x + b + o)]) ** 2 for o in patch])
+        for a, b in combinations(faces, 2)
+        if (a + b).any()
+    ])  # fmt: skip
+    wanted = np.exp(-(distances - distances.min()) / distances.mean())
+    found = self_similarity(torch.from_numpy(image.astype(np.float32)))[:, 4, 5, 6].numpy()
+    assert len(distances) == CHANNELS
+    assert np.sort(found) == pytest.approx(np.sort(wanted), abs=1e-5)
+
+
 def test_self_similarity_does_not_see_brightness_or_sign() -> None:
     image = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 10, 11)).astype(np.float32))
     here = self_similarity(image)
@@ -125,7 +156,7 @@ def test_the_normal_equations_are_solved() -> None:
     g = torch.randn(4, 3, 5, 6, 7, generator=rng)
     tensor = {(i, j): (g[:, i] * g[:, j]).sum(dim=0) for i in range(3) for j in range(i, 3)}
     wanted = torch.randn(3, 5, 6, 7, generator=rng)
-    settings = GaussNewton(stretching=0.5, bending=0.2, rounds=300)
+    settings = GaussNewton(stretching=0.5, rounds=300)
     right = settings.stiffness(wanted, SPACING) + (g * (g * wanted).sum(dim=1, keepdim=True)).sum(dim=0)
     found = settings.solve(tensor, right, SPACING)
     assert float((found - wanted).norm()) < 0.01 * float(wanted.norm())

@@ -2,14 +2,18 @@
 
 Minimised over the stationary velocity v, F and M the descriptors of the fixed and of the moving scan:
 
-    sum_x w(x) mean_c (F_c(x) - (M o exp(v))_c(x))^2  +  stretching |grad v|^2 + bending |laplace v|^2
+    sum_x w(x) mean_c (F_c(x) - (M o exp(v))_c(x))^2  +  stretching |grad v|^2
 
 Each step linearises about the present v and solves the sparse normal equations for an update u by conjugate gradients,
-(A + R) u = b - R v with A = w mean_c g g^T, b = w mean_c g r, R = stretching L + bending L^2 and L minus the Laplacian;
-then v becomes v + u, the first order of the Baker-Campbell-Hausdorff series. r is what is left of the difference, g the
-mean of both descriptors' slopes (efficient second-order minimisation, as in symmetric demons). w is 0 outside the body
+(A + R) u = b - R v with A = w mean_c g g^T, b = w mean_c g r and R = stretching times minus the Laplacian; then v
+becomes v + u, the first order of the Baker-Campbell-Hausdorff series. r is what is left of the difference, g the slope
+of the mean of both descriptors (efficient second-order minimisation, as in symmetric demons). w is 0 outside the body
 and where the moving scan does not reach, and small where the difference is large (Geman-McClure): what one phase alone
 shows must not pull.
+
+A and b are averaged over a window before they are solved (Bruhn, Weickert, Schnoerr, "Lucas/Kanade meets Horn/Schunck",
+IJCV 2005): noise averages out, so that `stretching` may be so weak that it holds back no breathing. What is that
+smooth needs no fine lattice, so v has a coarser one than the scans.
 """
 
 from __future__ import annotations
@@ -22,66 +26,80 @@ from torch import Tensor
 
 from napari_multiphase.registration import velocity
 from napari_multiphase.registration.descriptors import describe
-from napari_multiphase.registration.pyramid import Level
+from napari_multiphase.registration.pyramid import Level, spaced
 
 OnStep = Callable[[int, int], None]
+PARTS = tuple((i, j) for i in range(3) for j in range(i, 3))
+"""The entries of a symmetric 3 x 3 matrix."""
 
 
 @dataclass(frozen=True)
 class GaussNewton:
-    """Settings; every default is ours, chosen on phantoms with 20 mm of breathing by target error against time.
+    """Settings; every default is ours, chosen on phantoms with 10 to 30 mm of breathing by target error against time.
 
     Attributes
     ----------
     spacings_mm, steps : resolution and number of Gauss-Newton steps of each level, coarse to fine.
-    stretching, bending : weights of |grad v|^2 and of |laplace v|^2 (mm^2); descriptors run from 0 to 1.
+    lattice_mm : spacing of the velocity, or the level's where that is coarser.
+    window_mm : sigma of the Gaussian that averages the normal equations.
+    stretching : weight of |grad v|^2; descriptors run from 0 to 1.
     outlier : root mean square difference of descriptors at which a voxel weighs a half.
     rounds : conjugate-gradient iterations in a step, at most.
     """
 
-    spacings_mm: tuple[float, ...] = (12.0, 8.0, 5.0, 3.0)
-    steps: tuple[int, ...] = (8, 6, 4, 3)
-    stretching: float = 0.05
-    bending: float = 0.0
+    spacings_mm: tuple[float, ...] = (10.0, 6.0, 4.0, 3.0)
+    steps: tuple[int, ...] = (6, 5, 4, 4)
+    lattice_mm: float = 6.0
+    window_mm: float = 14.0
+    stretching: float = 0.02
     outlier: float = 0.5
     rounds: int = 25
 
     def run(self, levels: Sequence[Level], on_step: OnStep) -> Tensor:
         """The velocity (3, D, H, W) in mm on the last of `levels` (coarse to fine)."""
-        v = levels[0].fixed.new_zeros((3, *levels[0].grid.shape))
+        lattice = spaced(levels[0].grid, self.lattice_mm)
+        v = levels[0].fixed.new_zeros((3, *lattice.shape))
         for number, level in enumerate(levels):
-            if number:
-                coarser = levels[number - 1].grid.spacing_mm
-                v = velocity.resize(v, coarser, level.grid.shape, level.grid.spacing_mm)
+            before, lattice = lattice, spaced(level.grid, self.lattice_mm)
+            v = velocity.resize(v, before.spacing_mm, lattice.shape, lattice.spacing_mm)
             fixed = describe(level.fixed)
-            slope = velocity.gradient(fixed, level.grid.spacing_mm)
             for step in range(self.steps[number]):
                 on_step(number, step)
-                v = v + self._step(level, v, fixed, slope)
-        return v
+                v = v + self._step(level, v, lattice.spacing_mm, fixed)
+        return velocity.resize(v, lattice.spacing_mm, levels[-1].grid.shape, levels[-1].grid.spacing_mm)
 
-    def _step(self, level: Level, v: Tensor, fixed: Tensor, slope: Tensor) -> Tensor:
-        spacing = level.grid.spacing_mm
-        image, inside = level.warped(velocity.exp(v, spacing))
-        moving = describe(image)
-        rest = fixed - moving
-        weight = level.weight * inside / (1.0 + (rest**2).mean(dim=0) / self.outlier**2)
-        g = velocity.gradient(moving, spacing).add_(slope).mul_(0.5)
-        force = weight * (g * rest[:, None]).mean(dim=0)
-        tensor = {(i, j): weight * (g[:, i] * g[:, j]).mean(dim=0) for i in range(3) for j in range(i, 3)}
-        del g
-        return self.solve(tensor, force - self.stiffness(v, spacing), spacing)
+    def _step(self, level: Level, v: Tensor, spacing_mm: tuple[float, float, float], fixed: Tensor) -> Tensor:
+        """The update of `v`, whose lattice has `spacing_mm`; `fixed` are the fixed scan's descriptors on the level."""
+        level_mm = level.grid.spacing_mm
+        there = velocity.resize(velocity.exp(v, spacing_mm), spacing_mm, level.grid.shape, level_mm)
+        image, inside = level.warped(there)
+        equations = self._equations(fixed, describe(image), level.weight * inside, level_mm)
+        equations = velocity.coarsen(equations, level_mm, v.shape[1:], spacing_mm)
+        equations = velocity.smooth(equations, [self.window_mm / s for s in spacing_mm])
+        tensor = dict(zip(PARTS, equations[3:], strict=True))
+        return self.solve(tensor, equations[:3] - self.stiffness(v, spacing_mm), spacing_mm)
+
+    def _equations(self, fixed: Tensor, moving: Tensor, weight: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+        """(9, D, H, W): b, then the entries `PARTS` of A, per voxel; one channel after another to save room."""
+        out = fixed.new_zeros((3 + len(PARTS), *weight.shape))
+        for f, m in zip(fixed, moving, strict=True):
+            slope = velocity.gradient(0.5 * (f + m)[None], spacing_mm)[0]
+            rest = f - m
+            for k in range(3):
+                out[k].addcmul_(slope[k], rest)
+            for k, (i, j) in enumerate(PARTS, start=3):
+                out[k].addcmul_(slope[i], slope[j])
+        apart = torch.sub(fixed, moving).square_().mean(dim=0)
+        return out.mul_(weight / (1.0 + apart / self.outlier**2) / len(fixed))
 
     def stiffness(self, v: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """R v: half the gradient of what a velocity (3, D, H, W) costs."""
-        out = minus_laplacian(v, spacing_mm)
-        if not self.bending:
-            return self.stretching * out
-        return self.stretching * out + self.bending * minus_laplacian(out, spacing_mm)
+        return self.stretching * minus_laplacian(v, spacing_mm)
 
     def solve(self, tensor: dict[tuple[int, int], Tensor], right: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """u of (A + R) u = `right`, A the symmetric `tensor` per voxel; conjugate gradients, diagonal start."""
-        diagonal = torch.stack([tensor[k, k] for k in range(3)]) + self._diagonal(spacing_mm)
+        own = 2.0 * self.stretching * sum(s**-2 for s in spacing_mm)
+        diagonal = torch.stack([tensor[k, k] for k in range(3)]) + own
         u, residual = torch.zeros_like(right), right.clone()
         z = residual / diagonal
         direction, size = z.clone(), (residual * z).sum()
@@ -101,12 +119,6 @@ class GaussNewton:
             size, before = (residual * z).sum(), size
             direction = z + (size / before) * direction
         return u
-
-    def _diagonal(self, spacing_mm: Sequence[float]) -> float:
-        """The diagonal of R, away from the ends."""
-        z, y, x = (1.0 / s**2 for s in spacing_mm)
-        squares = 6.0 * (z * z + y * y + x * x) + 8.0 * (z * y + z * x + y * x)
-        return self.stretching * 2.0 * (z + y + x) + self.bending * squares
 
 
 def minus_laplacian(v: Tensor, spacing_mm: Sequence[float]) -> Tensor:
