@@ -7,6 +7,7 @@ millimetres in the order (x, y, z) = (left, posterior, superior), as in DICOM an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -66,6 +67,13 @@ class Grid:
         z, y, x = (n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))
         return z, y, x
 
+    def part(self, axis: int, start: int, stop: int) -> Grid:
+        """The voxels from `start` up to `stop` along `axis`, where they lie."""
+        shape, origin = list(self.shape), list(self.origin_mm)
+        shape[axis], origin[axis] = stop - start, origin[axis] + start * self.spacing_mm[axis]
+        (d, h, w), (z, y, x) = shape, origin
+        return Grid((d, h, w), self.spacing_mm, (z, y, x))
+
     def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids put every voxel at the same place, to `tolerance_mm` at the far corner."""
         if self.shape != other.shape:
@@ -119,6 +127,12 @@ class Source:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "header", MappingProxyType(dict(self.header)))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a model made the image: its header says so, or the name of its file."""
+        named = self.format != "dicom" and "synthetic" in re.split(r"[\W_\d]+", self.path.name.lower())
+        return named or bool(self.header.get("synthetic"))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, read back by `from_dict`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +37,7 @@ def format_of(path: Path) -> str | None:
 
 def is_synthetic(source: Source) -> bool:
     """Whether a model made the image: its header says so, or the name of its file."""
-    named = source.format != "dicom" and "synthetic" in re.split(r"[\W_\d]+", source.path.name.lower())
-    return named or bool(source.header.get("synthetic"))
+    return source.synthetic
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
