@@ -69,9 +69,8 @@ def test_ssim_is_that_of_scikit_image(scan):
     metrics = pytest.importorskip("skimage.metrics")
     other = scan + np.random.default_rng(6).normal(0, 25, SHAPE)
     for a, b in zip(scan, other, strict=True):
-        _, expected = metrics.structural_similarity(
-            a.astype(np.float64), b, data_range=800, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
-        )  # fmt: skip
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        _, expected = metrics.structural_similarity(a.astype(np.float64), b, data_range=800, full=True, **window)
         np.testing.assert_allclose(ssim_map(a, b, 800.0), expected, atol=2e-5)
 
 
