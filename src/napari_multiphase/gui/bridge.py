@@ -11,7 +11,8 @@ class Bridge(QObject):
     """Runs callables on the window's thread, and tells the docks what of the session changed."""
 
     changed = Signal(str)
-    """Topic: "scans", "study", "transform", "registered", "model", "plan", "prediction", "weight", "hidden", "busy"."""
+    """Topic: "scans", "study", "transform", "registered", "model", "plan", "prediction", "weight", "hidden", "busy",
+    "translated"."""
     progressed = Signal(str, object, object)
     """What is being done, share done or None, seconds left or None."""
     failed = Signal(str, str, str)

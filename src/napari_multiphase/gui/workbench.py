@@ -23,12 +23,13 @@ _MEDICAL = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 
 
 def open_workbench(viewer: napari.Viewer) -> dict[str, QWidget]:
-    """Both docks, by name; made where they are not there yet, the Study dock in front."""
+    """The docks, by name; made where they are not there yet, the Study dock in front."""
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
+    from napari_multiphase.gui.translate_dock import TranslateDock
 
     docks: dict[str, QWidget] = {}
-    for name, make in (("Study", StudyDock), ("Segment", SegmentDock)):
+    for name, make in (("Study", StudyDock), ("Segment", SegmentDock), ("Translate", TranslateDock)):
         full_name = f"{name} (Multiphase)"  # as napari's own menu calls it, so that its tick follows the dock
         if full_name not in viewer.window.dock_widgets:
             viewer.window.add_dock_widget(make(viewer), name=full_name, area="right", tabify=bool(docks))
@@ -68,7 +69,7 @@ class Furniture(QObject):
     """What a viewer gets with its session: layers that follow it, marks, status bar, drops."""
 
     def __init__(self, session: Session) -> None:
-        from napari_multiphase.gui.marks import OrientationMarks
+        from napari_multiphase.gui.marks import OrientationMarks, SyntheticMark
         from napari_multiphase.gui.readout import Readout
         from napari_multiphase.gui.show import Show
 
@@ -76,6 +77,7 @@ class Furniture(QObject):
         self.session = session
         self.show = Show(session)
         self.marks = OrientationMarks(session.viewer)
+        self.synthetic_mark = SyntheticMark(session.viewer)
         self.readout = Readout(session)
         for widget in drop_targets(session.viewer):
             widget.installEventFilter(self)
