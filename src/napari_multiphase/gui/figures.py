@@ -54,7 +54,7 @@ class Figures(QWidget):
         if judged is not None:
             own = "" if judged["independent"] else " The same model translated: it judges its own work."
             told = _S_SCORE.format(judge=judged["judge"], labels=labels, own=own)
-            self._put(len(_ROWS) + 1, "", "s_score", "S-score (mean Dice)", told)
+            self._put(len(_ROWS) + 1, "", "s_score", "S-score (Dice)", told)
             self._put(len(_ROWS) + 1, "synthetic", "s_score", number(judged["s_score"], 3), told)
 
     def _put(self, line: int, column: str, key: str, text: str, tip: str) -> None:

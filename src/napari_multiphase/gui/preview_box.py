@@ -35,6 +35,7 @@ class PreviewBox(QWidget):
         self._session, self._options, self._result_of = session, options, result_of
         self._to = Phase.VENOUS
         self._model: Model | None = None
+        self._found: dict[str, Any] = {}
         self.feed = PreviewFeed(session, self._show_preview, self._no_preview)
         self.live = toggle("Live", "Translate the slice on screen while you scroll")
         self.live.setChecked(not recall("no_live_preview", False))
@@ -66,6 +67,7 @@ class PreviewBox(QWidget):
     def clear(self) -> None:
         """Another study is open."""
         self.feed.forget()
+        self._found = {}
         self.slices.clear()
         self.caption.setText("")
 
@@ -95,9 +97,16 @@ class PreviewBox(QWidget):
         shown = layers_of(self._session.viewer, kind="ct", study=study.id)
         low, high = shown[-1].contrast_limits if shown else current_window(self._session)
         self.slices.show_slices(found, to.other, to, (low, high))
-        of = study.volumes[to.other].shape[0]
-        self.caption.setText(f"Slice {found['index'] + 1} of {of}. {self._approximate(found)}")
+        self._found = found
+        self.tell()
         self.caption.setToolTip(f"Shown {seconds:.1f} s after it was asked for")
+
+    def tell(self) -> None:
+        """Say which slice is shown, and how near it is to the whole volume."""
+        study = self._session.study
+        if self._found and study is not None and self._to.other in study.volumes:
+            of = study.volumes[self._to.other].shape[0]
+            self.caption.setText(f"Slice {self._found['index'] + 1} of {of}. {self._approximate(self._found)}")
 
     def _approximate(self, found: dict[str, Any]) -> str:
         """How near the preview is to the whole volume: measured, once that is there."""

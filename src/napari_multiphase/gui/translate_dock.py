@@ -27,6 +27,8 @@ _TRANSLATE_TIP = "Make the whole synthetic image, as a new layer (Ctrl+Shift+L)"
 _SAVE_TIP = "Write the image and a report to a folder, on exactly the grid of the scan it was made from"
 _SHOWN = ("register", "translate", "compare_translation", "judge_translation", "save_translation")
 """Jobs whose progress and failures this dock tells."""
+_SEEN_MS = 50
+"""A dock that is shown for less (while tabs are made) was not looked at."""
 _UNFIT = "this model does not translate between the phases; choose one that does, such as csgan-phantom"
 
 
@@ -43,7 +45,7 @@ class TranslateDock(Dock):
         super().__init__()
         self.session: Session = get_session(napari_viewer)
         self.model: Model | None = None
-        self.translating = Translating(self.session, self._fill_results)
+        self.translating = Translating(self.session, self._arrived)
         self._build()
         self.body.addStretch(1)
         self.error = ErrorBox()
@@ -122,8 +124,12 @@ class TranslateDock(Dock):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Only a dock that is seen looks for models and follows the scrolling."""
         super().showEvent(event)
-        self.picker.look()
-        self.preview.ask()
+        self.session.bridge.later(_SEEN_MS, self._seen)
+
+    def _seen(self) -> None:
+        if self.isVisible():
+            self.picker.look()
+            self.preview.ask()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Nobody looks."""
@@ -146,10 +152,8 @@ class TranslateDock(Dock):
             self.results.fill_labels()
         if topic in ("transform", "prediction"):
             self._fill_results()
-        if topic in ("transform", "translated", "shown"):
+        if topic in ("transform", "shown"):
             self.preview.ask()
-        if topic == "translated":
-            self.session.bridge.later(50, lambda: self.scroll_to(self.plan_title))
         if topic == "busy":
             self._on_busy()
 
@@ -199,6 +203,12 @@ class TranslateDock(Dock):
     def _on_failure(self, task: str, sentence: str, log: str) -> None:
         if task in (*_SHOWN, "model"):
             self.error.tell(sentence, log)
+
+    def _arrived(self) -> None:
+        """A result is there, or there is more of it."""
+        self.preview.tell()
+        self._fill_results()
+        self.session.bridge.later(50, lambda: self.scroll_to(self.results))
 
     def _fill_results(self) -> None:
         self.results.fill()
