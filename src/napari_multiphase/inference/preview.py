@@ -36,7 +36,7 @@ from napari_multiphase.study import Study
 from napari_multiphase.volume import Grid, Phase, Volume
 
 SLAB_FLOP = {"cpu": 2.4e10, "cuda": 1e12, "mps": 2e11}
-"""What a generator may compute for one preview: about half a second on two cores."""
+"""What a generator may compute for one preview: well under a second on two idle cores."""
 _LEAST_SLICES = 8
 _KEPT_BYTES = 128 << 20
 
