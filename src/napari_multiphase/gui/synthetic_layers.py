@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.gui.layers import add_image, fresh_name, layers_of, placement
+from napari_multiphase.gui.layers import fresh_name, image_arguments, layers_of, ours
 from napari_multiphase.gui.session import Session
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import Study, Translation
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image
+    from napari.layers import Layer
     from napari.utils.colormaps import Colormap
 
 DIFFERENCE_HU = 100.0
@@ -44,52 +45,62 @@ def words_of(translation: Translation) -> str:
     return f"{translation.to} from {translation.source} by {translation.model_name}"
 
 
-def add_synthetic(session: Session, study: Study, translation: Translation, number: int) -> Image:
-    """The image as a grey layer over the scans; older synthetic images of that phase are hidden."""
+def synthetic_steps(
+    session: Session, study: Study, translation: Translation, number: int
+) -> list[Callable[[], object]]:
+    """What adds the image as a grey layer over the scans, step by step; older images of that phase are hidden."""
     viewer = session.viewer
-    for old in layers_of(viewer, study=study.id, phase=str(translation.to)):
-        if old.metadata["multiphase"]["kind"] in ("synthetic", "difference"):
-            old.visible = False
     volume = study.volumes[translation.source].with_data(translation.image)
-    name = fresh_name(viewer, f"{session.title} synthetic {translation.to}")
-    layer = add_image(viewer, volume, name, current_window(session), **_ours("synthetic", study, translation, number))
-    _place(viewer, layer)
-    return layer
+    mine = _ours("synthetic", study, translation, number)
+
+    def hide(old: Layer) -> None:
+        old.visible = False
+
+    def add() -> None:
+        name = fresh_name(viewer, f"{session.title} synthetic {translation.to}")
+        arguments = image_arguments(volume, name, current_window(session), **mine)
+        _insert(viewer, volume.data, {**arguments, "visible": False})
+
+    def reveal() -> None:
+        for layer in layers_of(viewer, kind="synthetic", translation=number):
+            layer.visible = True
+
+    older = layers_of(viewer, study=study.id, phase=str(translation.to))
+    shown = [old for old in older if old.visible and ours(old)["kind"] in ("synthetic", "difference")]
+    return [*(partial(hide, old) for old in shown), add, reveal]
 
 
-def show_difference(session: Session, study: Study, translation: Translation, number: int, hu: NDArray[Any]) -> Image:
-    """Real minus synthetic, (D, H, W) HU on the source's grid: a hidden layer, or new values for the one there is."""
+def difference_steps(
+    session: Session, study: Study, translation: Translation, number: int, hu: NDArray[Any]
+) -> list[Callable[[], object]]:
+    """What adds real minus synthetic, (D, H, W) HU on the source's grid, as a hidden layer; or new values for the one
+    there is."""
     viewer = session.viewer
-    for layer in layers_of(viewer, kind="difference", translation=number):
-        layer.data = hu
-        return layer
-    volume = study.volumes[translation.source]
-    mine = _ours("difference", study, translation, number)
-    mine |= {"units": "HU", "shows": f"real minus synthetic {translation.to}", "grid": volume.grid.to_dict()}
-    chosen = viewer.layers.selection.active
-    layer = viewer.add_image(
-        hu,
-        name=fresh_name(viewer, f"{session.title} difference"),
-        contrast_limits=(-DIFFERENCE_HU, DIFFERENCE_HU),
-        colormap=difference_colormap(),
-        blending="translucent_no_depth",
-        interpolation2d="nearest",
-        rgb=False,
-        multiscale=False,
-        visible=False,
-        metadata={"multiphase": {"source": volume.source.to_dict(), **mine}},
-        **placement(volume.grid),
-    )
-    _place(viewer, layer)
-    viewer.layers.selection.active = chosen
-    return layer
+    volume = study.volumes[translation.source].with_data(hu)
+    shows = {"units": "HU", "shows": f"real minus synthetic {translation.to}"}
+    mine = {**_ours("difference", study, translation, number), **shows}
+
+    def add() -> None:
+        for layer in layers_of(viewer, kind="difference", translation=number):
+            layer.data = hu
+            return
+        name = fresh_name(viewer, f"{session.title} difference")
+        arguments = image_arguments(volume, name, (-DIFFERENCE_HU, DIFFERENCE_HU), **mine)
+        looks = {"colormap": difference_colormap(), "interpolation2d": "nearest", "visible": False}
+        _insert(viewer, hu, {**arguments, **looks})
+
+    return [add]
 
 
-def _place(viewer: napari.Viewer, layer: Image) -> None:
-    """Under the results, over the scans and the synthetic images before it."""
+def _insert(viewer: napari.Viewer, data: NDArray[Any], arguments: dict[str, Any]) -> None:
+    """Under the results, over the scans and the synthetic images before it; what was chosen stays chosen."""
+    from napari.layers import Image
+
     images = [other for kind in ("ct", "aligned", "synthetic", "difference") for other in layers_of(viewer, kind=kind)]
-    above = 1 + max((viewer.layers.index(other) for other in images if other is not layer), default=-1)
-    viewer.layers.move(viewer.layers.index(layer), above)
+    above = 1 + max((viewer.layers.index(other) for other in images), default=-1)
+    chosen = list(viewer.layers.selection)
+    viewer.layers.insert(above, Image(data, **arguments))
+    viewer.layers.selection = set(chosen)
 
 
 def _ours(kind: str, study: Study, translation: Translation, number: int) -> dict[str, Any]:

@@ -161,6 +161,8 @@ class TranslateDock(Dock):
         study = self.session.study
         for widget in (self.empty, self.go_open):
             widget.setVisible(study is None)
+        for part in (self.preview, self.plan_title, self.plan):
+            part.setVisible(study is not None)
         missing = [to for to in self.directions if study is not None and to.other not in study.volumes]
         for to, choice in self.directions.items():
             reason = f"The {to.other} scan is missing: open it in the Study dock" if to in missing else ""
@@ -171,7 +173,7 @@ class TranslateDock(Dock):
     def _ask_plan(self) -> None:
         session, to = self.session, self.to
         if session.study is None or self.model is None:
-            self.plan.setText("" if session.study else "Known once a study is open.")
+            self.plan.setText("")
             return
         params = {"study": session.study, "to": to, "model": self.model, "options": self.translating.options()}
         asked = (session.revision, to, self.model)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari_multiphase.gui.private import apart
 from napari_multiphase.gui.remember import preference
 from napari_multiphase.gui.session import Run, Session
-from napari_multiphase.gui.synthetic_layers import add_synthetic, show_difference
+from napari_multiphase.gui.show import TURN_MS
+from napari_multiphase.gui.synthetic_layers import difference_steps, synthetic_steps
 from napari_multiphase.model import Model
 from napari_multiphase.study import Study, Translation
 from napari_multiphase.volume import Phase
@@ -73,11 +76,14 @@ class Translating:
         self.results[translation.to] = result
         self._on_changed()
 
-        def show() -> None:
-            add_synthetic(session, study, translation, result.number)
-            session.bridge.changed.emit("translated")
+        steps = synthetic_steps(session, study, translation, result.number)
+        said = partial(session.bridge.changed.emit, "translated")
+        self._show([*steps, said, lambda: self._measure_first(result, labels)])
 
-        session.bridge.in_turns([show, lambda: self._measure_first(result, labels)], 15)
+    def _show(self, steps: list[Callable[[], object]]) -> None:
+        """Layers come in turns of the event loop of their own, so that the window keeps drawing."""
+        viewer = self._session.viewer
+        self._session.bridge.in_turns([part for step in steps for part in apart(viewer, step)], TURN_MS)
 
     def _measure_first(self, result: Result, labels: Labels) -> None:
         if self._session.job is None and self._belongs(result):
@@ -121,14 +127,16 @@ class Translating:
             return
         result.figures, difference = told
         result.labels_words, result.stale = words, ""
-        show_difference(session, study, result.translation, result.number, difference)
-        self._on_changed()
+        steps = difference_steps(session, study, result.translation, result.number, difference)
         labels = maps.get(result.translation.source)
         if labels is not None:
-            self._judge(result, study, labels, run)
+            steps.append(lambda: self._judge(result, study, labels, run))
+        self._show([self._on_changed, *steps])
 
     def _judge(self, result: Result, study: Study, labels: Any, run: Run | None) -> None:
         """The model of the labels judges where it can, the default one otherwise."""
+        if self._session.job is not None or not self._belongs(result):
+            return
         able = run is not None and not run.prediction.one_map and result.translation.to in run.prediction.phases
         judge = run.model if run is not None and able else None
         params = {"study": study, "translation": result.translation, "labels": labels, "judge": judge}
