@@ -101,8 +101,9 @@ def test_slabs_take_what_they_may() -> None:
     unet, slices = TranslatorTraits("volume", (8, 8, 8), (61, 61, 61)), TranslatorTraits("slices", (1, 4, 4), (2, 0, 0))
     plane = 120 * 120
     assert plan_slabs((40, 120, 120), unet, 1.0, 40 * plane) == Slabs(40, 0, True)
-    assert plan_slabs((64, 120, 120), unet, 1.0, 40 * plane) == Slabs(8, 16, False)
-    assert plan_slabs((400, 120, 120), unet, 1.0, 200 * plane) == Slabs(72, 64, True)
+    assert plan_slabs((96, 120, 120), unet, 1.0, 40 * plane) == Slabs(96, 0, True), "once, then every slice is there"
+    assert plan_slabs((104, 120, 120), unet, 1.0, 40 * plane) == Slabs(8, 16, False)
+    assert plan_slabs((600, 120, 120), unet, 1.0, 200 * plane) == Slabs(72, 64, True)
     assert plan_slabs((64, 120, 120), unet, 1.0, 0.0) == Slabs(8, 0, False)
     assert plan_slabs((64, 120, 120), slices, 1.0, 0.0) == Slabs(1, 2, True)
     assert plan_slabs((64, 120, 120), slices, 1.0, 10 * plane) == Slabs(6, 2, True)

@@ -37,6 +37,8 @@ from napari_multiphase.volume import Grid, Phase, Volume
 
 SLAB_FLOP = {"cpu": 2.4e10, "cuda": 1e12, "mps": 2e11}
 """What a generator may compute for one preview: well under a second on two idle cores."""
+_WHOLE = 2.5
+"""A scan of up to so many slabs is translated whole by its first preview: then every slice is there, and exact."""
 _LEAST_SLICES = 8
 _KEPT_BYTES = 128 << 20
 
@@ -53,12 +55,12 @@ class Slabs:
 def plan_slabs(shape: tuple[int, int, int], traits: TranslatorTraits, flop_per_vox: float, most_flop: float) -> Slabs:
     """Slabs of a scan of `shape` (D, H, W), rounded up to the divisor, that take about `most_flop` each.
 
-    `exact` is whether they give what the whole scan gives, as far as generators go that do not normalise.
+    A scan that takes little more is one slab. `exact` is whether they give what the whole scan gives, as far as generators go that do not normalise.
     """
     step = traits.divisor[0]
     full = ceil(traits.context_vox[0] / step) * step
     affordable = int(most_flop / flop_per_vox / prod(shape[1:])) // step * step
-    if affordable >= shape[0]:
+    if _WHOLE * affordable >= shape[0]:
         return Slabs(shape[0], 0, True)
     least = ceil(min(_LEAST_SLICES, shape[0]) / step) * step if step > 1 else 1
     context = min(full, max(0, (affordable - least) // 2 // step * step))
