@@ -9,12 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from window_steps import click, open_sample
+from window_steps import WAIT_MS, click, open_sample
 
 from napari_multiphase.gui.io import sample_paths
 
-WAIT_MS = 60_000
-pytestmark = [pytest.mark.gui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +96,7 @@ def test_from_the_preview_to_the_files(workbench, dock, qtbot, tmp_path):
 
     click(qtbot, dock.translate)
     wait_for_result(qtbot, session, dock, figures=True)
+    qtbot.waitUntil(lambda: "sample difference" in viewer.layers, timeout=WAIT_MS)
     _the_layers(viewer, session)
     cells = {key: label.text() for key, label in dock.results.figures.cells.items()}
     assert float(cells["mae_hu", "synthetic"]) > 0 and float(cells["psnr_db", "untranslated"]) > 0
