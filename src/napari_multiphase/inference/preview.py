@@ -55,7 +55,8 @@ class Slabs:
 def plan_slabs(shape: tuple[int, int, int], traits: TranslatorTraits, flop_per_vox: float, most_flop: float) -> Slabs:
     """Slabs of a scan of `shape` (D, H, W), rounded up to the divisor, that take about `most_flop` each.
 
-    A scan that takes little more is one slab. `exact` is whether they give what the whole scan gives, as far as generators go that do not normalise.
+    A scan that takes little more is one slab. `exact` is whether slabs give what the whole scan gives, as far as
+    generators go that do not normalise.
     """
     step = traits.divisor[0]
     full = ceil(traits.context_vox[0] / step) * step
