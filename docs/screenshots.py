@@ -1,7 +1,8 @@
 """Pictures of the real window for README and docs: ``make screenshots``.
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
-segments it with the default model, and writes docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png.
+segments and translates it with the default models, and writes docs/images/<what>-<width>x<height>-<theme>.png; README
+shows <what>.png.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def main() -> None:
     bring_forward(demo.segment_dock)
     demo.segment()
     every_look(demo, "segment", options.out)
+    demo.translate()
+    every_look(demo, "translate", options.out)
     demo.compare()
     every_look(demo, "compare", options.out)
     viewer.close()

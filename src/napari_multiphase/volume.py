@@ -67,6 +67,13 @@ class Grid:
         z, y, x = (n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))
         return z, y, x
 
+    def part(self, axis: int, start: int, stop: int) -> Grid:
+        """The voxels from `start` up to `stop` along `axis`, where they lie."""
+        shape, origin = list(self.shape), list(self.origin_mm)
+        shape[axis], origin[axis] = stop - start, origin[axis] + start * self.spacing_mm[axis]
+        (d, h, w), (z, y, x) = shape, origin
+        return Grid((d, h, w), self.spacing_mm, (z, y, x))
+
     def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids put every voxel at the same place, to `tolerance_mm` at the far corner."""
         if self.shape != other.shape:

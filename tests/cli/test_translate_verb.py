@@ -42,6 +42,25 @@ def test_one_scan_named_is_enough_and_json_is_pure(run, sample, translator, tmp_
     assert report["plan"]["source"] == "arterial"
     assert report["options"]["device"] == "cpu"
     assert report["files"] == ["synthetic_venous.nii.gz", "synthetic_venous.json"]
+    assert "compared" not in report, "there is no real venous scan to compare with"
+
+
+def test_a_pair_is_compared_with_the_real_scan(run, sample, translator, model, tmp_path):
+    common = ("translate", sample, "--to", "venous", "--model", translator)
+    labels = ("--labels", sample / "arterial_labels.nii.gz", "--judge", model)
+    result = run(*common, "--out", tmp_path / "o", *labels)
+    assert result.exit_code == 0, result.output
+    for words in ("compared: against the real venous scan, inside the body: MAE", "untranslated", "S-score"):
+        assert words in result.stdout
+    compared = json.loads((tmp_path / "o" / "synthetic_venous.json").read_text())["compared"]
+    assert compared["aligned"]["method"] == "rigid" and compared["data_range_hu"] == 600
+    assert compared["synthetic"]["mae_hu"] > 0 and compared["untranslated"]["voxels"] > 1000
+    assert {row["name"] for row in compared["structures"]["rows"]} >= {"liver", "aorta"}
+    assert compared["s_score"]["judge"] == "tiny"
+    plain = run(*common, "--out", tmp_path / "plain", "--no-compare", "--json")
+    assert "compared" not in json.loads(plain.stdout)
+    wrong = run(*common, "--out", tmp_path / "w", "--labels", sample / "venous.nii.gz")
+    assert "venous.nii.gz" in one_line(wrong) and not (tmp_path / "w").exists()
 
 
 def test_dicom_gives_nifti(run, sample_dicom, translator, tmp_path):

@@ -11,8 +11,8 @@ class Bridge(QObject):
     """Runs callables on the window's thread, and tells the docks what of the session changed."""
 
     changed = Signal(str)
-    """Topic: "scans", "study", "transform", "registered", "kept", "model", "plan", "prediction", "weight", "hidden" or
-    "busy"."""
+    """Topic: "scans", "study", "transform", "registered", "kept", "model", "plan", "prediction", "weight", "hidden",
+    "translated" or "busy"."""
     progressed = Signal(str, object, object)
     """What is being done, share done or None, seconds left or None."""
     failed = Signal(str, str, str)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_multiphase.gui.compare_dock import CompareDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
+    from napari_multiphase.gui.translate_dock import TranslateDock
 
 SIZE = (1280, 800)
 _PATIENCE_S = 600.0
@@ -34,6 +35,7 @@ class Demo:
         docks = open_workbench(viewer)
         self.study_dock: StudyDock = docks["Study"]  # type: ignore[assignment]
         self.segment_dock: SegmentDock = docks["Segment"]  # type: ignore[assignment]
+        self.translate_dock: TranslateDock = docks["Translate"]  # type: ignore[assignment]
         self.compare_dock: CompareDock = docks["Compare"]  # type: ignore[assignment]
         self.session: Session = get_session(viewer)
         self.failures: list[str] = []
@@ -73,6 +75,17 @@ class Demo:
         before = self._shown
         self.segment_dock.segment.click()
         self.wait(lambda: self._shown > before, "the labels")
+        self.rest(0.5)
+
+    def translate(self) -> None:
+        """Click *Translate volume* and wait for the figures."""
+        dock = self.translate_dock
+        bring_forward(dock)
+        self.wait(lambda: dock.model is not None and dock.preview.feed.shown is not None, "a preview")
+        dock.translate.click()
+        made = dock.translating.results
+        self.wait(lambda: dock.to in made and made[dock.to].figures is not None, "figures")
+        self.wait(lambda: self.session.job is None, "the S-score")
         self.rest(0.5)
 
     def wait(self, done: Callable[[], bool], what: str) -> None:

@@ -96,6 +96,14 @@ def dropped_paths(mime: QMimeData | None) -> list[Path]:
     return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
 
 
+class _Body(QWidget):
+    """What a dock scrolls: as high as its text needs at the width there is, not at the narrowest one."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Leaves the height to `heightForWidth`."""
+        return QSize(super().minimumSizeHint().width(), 0)
+
+
 class Dock(QWidget):
     """A body that scrolls up and down only, over a footer that is always in sight."""
 
@@ -104,7 +112,7 @@ class Dock(QWidget):
         self.body = QVBoxLayout()
         self.body.setContentsMargins(8, 4, 8, 4)
         self.body.setSpacing(6)
-        inner = QWidget()
+        inner = _Body()
         inner.setLayout(self.body)
         inner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         scroll = QScrollArea()

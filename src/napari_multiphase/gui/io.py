@@ -88,17 +88,21 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write an Image layer as NIfTI: on the scan's own grid where the layer knows it, on the layer's otherwise."""
-    kind = "confidence" if meta.get("metadata", {}).get(OURS, {}).get("kind") == "confidence" else "image"
-    return _write(path, data, meta, kind)
+    mine = meta.get("metadata", {}).get(OURS, {})
+    kind = "confidence" if mine.get("kind") == "confidence" else "image"
+    return _write(path, data, meta, kind, str(mine.get("synthetic", "")))
 
 
-def _write(path: str, data: Any, meta: dict[str, Any], kind: Any) -> list[str]:
+def _write(path: str, data: Any, meta: dict[str, Any], kind: Any, synthetic: str = "") -> list[str]:
+    """`synthetic` says how a model made the image: the file's header then tells it from a scan."""
     from napari_multiphase.io.images import write_on_source
+    from napari_multiphase.io.nifti import SYNTHETIC
 
     array = np.asarray(data)
     if array.ndim != 3:
         raise UserError(f"{meta.get('name', 'this layer')} has {array.ndim} axes, NIfTI scans need 3: save it as TIFF")
-    write_on_source(Path(path), array, volume_of(array, meta), kind=kind)
+    words = f"{SYNTHETIC}{synthetic}" if synthetic else ""
+    write_on_source(Path(path), array, volume_of(array, meta), kind=kind, description=words)
     return [path]
 
 

@@ -1,4 +1,4 @@
-"""L/R/A/P/S/I on the canvas: which way the patient lies, for whichever axes are shown.
+"""What is written on the canvas: L/R/A/P/S/I, which way the patient lies, and SYNTHETIC where a model made the image.
 
 Canonical axes grow towards superior, posterior and left (see `volume`). A view that shows the head-foot axis is
 drawn head up, so the camera is turned with the axes.
@@ -6,12 +6,17 @@ drawn head up, so the camera is turned with the axes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from napari.components.overlays import TextOverlay
 
+from napari_multiphase.gui.layers import ours
+from napari_multiphase.volume import Source
+
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Layer
 
 TOWARDS = ("S", "P", "L")
 """Letter at the far end of each canonical axis; `AWAY` is the near end."""
@@ -76,3 +81,54 @@ class OrientationMarks:
             overlay = self._viewer.canvas.overlays[_KEY.format(border)]
             overlay.text = text
             overlay.visible = bool(text)
+
+
+SYNTHETIC = "SYNTHETIC"
+
+
+def warning_of(layers: Iterable[Layer]) -> str:
+    """What must be said of the visible ones among `layers`: that a model made an image, what a difference shows."""
+    shown = [layer for layer in layers if layer.visible]
+    made = {str(ours(layer).get("phase", "")) for layer in shown if is_synthetic(layer)}
+    lines = [" ".join([SYNTHETIC, *sorted(made - {""})])] if made else []
+    for layer in shown:
+        if ours(layer).get("kind") == "difference":
+            low, high = layer.contrast_limits
+            lines += ["REAL MINUS SYNTHETIC", f"blue {low:.0f} HU, red {high:+.0f} HU"]
+    return "\n".join(lines)
+
+
+def is_synthetic(layer: Layer) -> bool:
+    """Whether a layer of ours shows an image that a model made, here or before it was opened."""
+    mine = ours(layer)
+    if mine.get("kind") == "synthetic":
+        return True
+    return mine.get("kind") == "ct" and "source" in mine and Source.from_dict(mine["source"]).synthetic
+
+
+class SyntheticMark:
+    """The words of `warning_of` in a corner of the canvas, kept true while layers come, go, hide and change limits."""
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._viewer = viewer
+        self._overlay = TextOverlay(
+            text="", position="top_left", font_size=12, color=_AMBER, box=True, box_color=_SHADE, visible=False
+        )
+        viewer.canvas.overlays[_KEY.format("synthetic")] = self._overlay
+        for layer in viewer.layers:
+            self._watch(layer)
+        viewer.layers.events.inserted.connect(lambda event: self._watch(event.value))
+        viewer.layers.events.removed.connect(self.update)
+
+    def _watch(self, layer: Layer) -> None:
+        layer.events.visible.connect(self.update)
+        if ours(layer).get("kind") == "difference":
+            layer.events.contrast_limits.connect(self.update)
+        self.update()
+
+    def update(self, _event: Any = None) -> None:
+        """Write what must be said now."""
+        text = warning_of(self._viewer.layers)
+        if text != self._overlay.text or self._overlay.visible != bool(text):
+            self._overlay.text = text
+            self._overlay.visible = bool(text)

@@ -102,6 +102,20 @@ def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
         window.centralWidget().setUpdatesEnabled(not hold)
 
 
+def apart(viewer: napari.Viewer, step: Callable[[], object]) -> list[Callable[[], object]]:
+    """`step`, and in a turn of the event loop of its own the drawing that follows from it."""
+
+    def held() -> None:
+        hold_drawing(viewer, True)
+        try:
+            step()
+        except BaseException:
+            hold_drawing(viewer, False)
+            raise
+
+    return [held, lambda: hold_drawing(viewer, False)]
+
+
 def warm_results(viewer: napari.Viewer, colormap: Any) -> Callable[[], None]:
     """Pay now for what napari sets up with the first Labels layer and the first draw (over a second), while the user
     waits anyway; call what is returned once they were drawn. `colormap` is the confidence overlay's."""

@@ -24,12 +24,7 @@ def can_mix(run: Run | None) -> bool:
 
 def plane_grid(grid: Grid, axis: int, index: int) -> Grid:
     """The part of `grid` that is one voxel thick along `axis`, at `index`."""
-    shape = tuple(1 if a == axis else n for a, n in enumerate(grid.shape))
-    origin = tuple(
-        o + (index * s if a == axis else 0)
-        for a, (o, s) in enumerate(zip(grid.origin_mm, grid.spacing_mm, strict=True))
-    )
-    return Grid(shape, grid.spacing_mm, origin)  # type: ignore[arg-type]
+    return grid.part(axis, index, index + 1)
 
 
 def _plane(best: TwoBest, axis: int, index: int) -> TwoBest:

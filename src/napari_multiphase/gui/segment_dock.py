@@ -72,6 +72,9 @@ class SegmentDock(Dock):
         self.body.addLayout(row(heading("Plan"), QWidget(), self.gear, stretch=1))
         self.plan = wrapped("")
         self.body.addWidget(self.plan)
+        self.offer = button("", self._take_offer, "Also segment a synthetic image of the phase that is missing")
+        self.offer.hide()
+        self.body.addWidget(self.offer)
         self.device = QComboBox()
         for name in ("auto", "cpu", "cuda", "mps"):
             self.device.addItem(name, name)
@@ -187,6 +190,7 @@ class SegmentDock(Dock):
         if session.study is None or session.model is None:
             return
         self.plan.setText("Working out a plan...")
+        self.offer.hide()
         params = {"study": session.study, "model": session.model, "options": self.options()}
         revision = session.revision
         session.quietly("plan", params, lambda plan: self._planned(plan, revision))
@@ -196,6 +200,13 @@ class SegmentDock(Dock):
             return
         self.session.plan = plan
         self.plan.setText(plan_in_words(plan) if plan else "No plan could be made; Segment will say why.")
+        name = plan["offer"] if plan else ""
+        self.offer.setText(f"Use {name}")
+        self.offer.setVisible(bool(name))
+
+    def _take_offer(self) -> None:
+        assert self.session.plan is not None
+        self.picker.choose(self.session.plan["offer"])
 
     # --- what the session says -----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from napari_multiphase.gui.layers import (
     ours,
     writable,
 )
-from napari_multiphase.gui.private import hold_drawing, warm_results
+from napari_multiphase.gui.private import apart, warm_results
 from napari_multiphase.gui.session import Run, Session
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import Study
@@ -123,21 +123,7 @@ class Show:
             lambda: self._select(run),
         ]
         work.append(lambda: session.bridge.changed.emit("shown"))
-        session.bridge.in_turns([part for step in work for part in self._apart(step)], TURN_MS)
-
-    def _apart(self, step: Callable[[], object]) -> list[Callable[[], object]]:
-        """`step`, and in a turn of its own the drawing that follows from it."""
-        viewer = self._session.viewer
-
-        def held() -> None:
-            hold_drawing(viewer, True)
-            try:
-                step()
-            except BaseException:
-                hold_drawing(viewer, False)
-                raise
-
-        return [held, lambda: hold_drawing(viewer, False)]
+        session.bridge.in_turns([part for step in work for part in apart(session.viewer, step)], TURN_MS)
 
     def _additions(
         self, run: Run, study: Study, phase: str, grid: Grid, labels: Any, confidence: Any

@@ -63,5 +63,5 @@ class WindowPresets(QWidget):
         name = self.chooser.currentData()
         remember("window", name)
         viewer = self._session.viewer
-        for layer in [*layers_of(viewer, kind="ct"), *layers_of(viewer, kind="aligned")]:
+        for layer in [layer for kind in ("ct", "aligned", "synthetic") for layer in layers_of(viewer, kind=kind)]:
             layer.contrast_limits = window_of(self._session, name)

@@ -27,9 +27,11 @@ def open_workbench(viewer: napari.Viewer) -> dict[str, QWidget]:
     from napari_multiphase.gui.compare_dock import CompareDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
+    from napari_multiphase.gui.translate_dock import TranslateDock
 
     docks: dict[str, QWidget] = {}
-    for name, make in (("Study", StudyDock), ("Segment", SegmentDock), ("Compare", CompareDock)):
+    makers = {"Study": StudyDock, "Segment": SegmentDock, "Translate": TranslateDock, "Compare": CompareDock}
+    for name, make in makers.items():
         full_name = f"{name} (Multiphase)"  # as napari's own menu calls it, so that its tick follows the dock
         if full_name not in viewer.window.dock_widgets:
             viewer.window.add_dock_widget(make(viewer), name=full_name, area="right", tabify=bool(docks))
@@ -69,7 +71,7 @@ class Furniture(QObject):
     """What a viewer gets with its session: layers that follow it, marks, status bar, drops."""
 
     def __init__(self, session: Session) -> None:
-        from napari_multiphase.gui.marks import OrientationMarks
+        from napari_multiphase.gui.marks import OrientationMarks, SyntheticMark
         from napari_multiphase.gui.readout import Readout
         from napari_multiphase.gui.show import Show
 
@@ -77,6 +79,7 @@ class Furniture(QObject):
         self.session = session
         self.show = Show(session)
         self.marks = OrientationMarks(session.viewer)
+        self.synthetic_mark = SyntheticMark(session.viewer)
         self.readout = Readout(session)
         for widget in drop_targets(session.viewer):
             widget.installEventFilter(self)

@@ -67,6 +67,7 @@ class Plan:
     ram_mb, vram_mb : estimated peak of this process; vram_mb is 0 without CUDA.
     seconds : estimated duration.
     sentences : the plan in words, warnings among them.
+    offer : name of a model that would also segment a synthetic image of the phase that is missing, where one is.
     """
 
     model: str
@@ -82,6 +83,7 @@ class Plan:
     seconds: float
     reads: str = "each"
     sentences: tuple[str, ...] = ()
+    offer: str = ""
 
     @property
     def tiles(self) -> int:
@@ -140,8 +142,13 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         for p in phases
         if not bodies[p].found
     ]
-    if options.branch_weight is None:
-        notes += _offer(traits, study)
+    offer = _offer(traits, study) if options.branch_weight is None else ""
+    if offer:
+        only = study.phases[0]
+        notes.append(
+            f"only the {only} scan is there: the model '{offer}' would segment a synthetic {only.other} image as well, "
+            "made from it"
+        )
     largest: Shape = tuple(max(g.shape[a] for g in grids.values()) for a in range(3))  # type: ignore[assignment]
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
@@ -181,6 +188,7 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         seconds=round(seconds, 1),
         reads=traits.reads,
         sentences=(*_sentences(traits, per_phase, settings, ram_mb, vram_mb, seconds), *notes),
+        offer=offer,
     )
     return Prepared(plan, settings, bodies, tuple(notes))
 
@@ -263,17 +271,11 @@ def _memory_mb(
     return (here + network + slab + emit) / _MB, 0.0
 
 
-def _offer(traits: Traits, study: Study) -> list[str]:
-    """What a model with a synthetic branch would add where a phase is missing."""
+def _offer(traits: Traits, study: Study) -> str:
+    """Where a phase is missing, a model that would segment a synthetic image of it; empty where there is none."""
     if len(study.phases) == 2 or traits.synthetic:
-        return []
-    only, names = study.phases[0], with_synthetic_branch()
-    if not names:
-        return []
-    return [
-        f"only the {only} scan is there: the model '{names[0]}' would segment a synthetic {only.other} image as well, "
-        "made from it"
-    ]
+        return ""
+    return next(iter(with_synthetic_branch()), "")
 
 
 def _plane_vox(study: Study, phase: Phase) -> int:

@@ -47,8 +47,13 @@ class HuEmitter:
         used = slice(self._first[z], self._last[z] + 1)
         planes = np.stack([self._held[plane] for plane in range(used.start, used.stop)])
         x = np.tensordot(self._weights[0][z, used], planes, axes=1)
-        source = np.asarray(self._source[z])
-        hu = np.clip(np.rint(translated_hu(x, source, self._scan.window_hu)), _INT16.min, _INT16.max)
         inside = self._scan.body.on(self._scan.grid, slice(z, z + 1))[0]
-        own = np.clip(np.rint(source), _INT16.min, _INT16.max)
-        self._results.append(np.where(inside, hu, own).astype(np.int16)[None])
+        self._results.append(slice_hu(x, np.asarray(self._source[z]), inside, self._scan.window_hu)[None])
+
+
+def slice_hu(
+    x: NDArray[np.float32], source_hu: NDArray[Any], inside: NDArray[np.bool_], window_hu: tuple[float, float]
+) -> NDArray[np.int16]:
+    """(H, W) int16 HU of a translated slice `x` in [-1, 1]; outside the body (`inside`) the source's own."""
+    hu = np.where(inside, translated_hu(x, source_hu, window_hu), source_hu)
+    return np.clip(np.rint(hu), _INT16.min, _INT16.max).astype(np.int16)

@@ -20,7 +20,7 @@ from napari_multiphase.inference.tiles import Shape
 from napari_multiphase.io.models import translator_traits
 from napari_multiphase.model import Model, ModelCard
 from napari_multiphase.study import Study
-from napari_multiphase.volume import Grid, Phase
+from napari_multiphase.volume import Grid, Phase, Volume
 
 _MB = 1024 * 1024
 _SHARE_FOR_NETWORK = 0.5
@@ -121,13 +121,7 @@ def make_translation_plan(
 def prepare_translation(model: Model, study: Study, to: Phase, options: TranslateOptions) -> PreparedTranslation:
     """`make_translation_plan` with the settings, costs and body that the run uses; raises as it does."""
     card, source = model.card, to.other
-    traits = translator_traits(card)
-    if source not in study.volumes:
-        raise UserError(
-            f"a synthetic {to} scan is made from the {source} one, and the study holds only the {to} scan; "
-            f"open the {source} scan, or translate to {source}"
-        )
-    volume = study.volumes[source]
+    traits, volume = translator_traits(card), source_of(study, to)
     device, grid = choose_device(options.device), network_grid(volume.grid, card.spacing_mm)
     precision = translation_precision(device)
     body, cost = find_body(volume.data, volume.grid), translation_cost(card, to)
@@ -168,6 +162,17 @@ def prepare_translation(model: Model, study: Study, to: Phase, options: Translat
     )
     sentences = (*_sentences(plan, settings), *notes)
     return PreparedTranslation(replace(plan, sentences=sentences), settings, cost, body, tuple(notes))
+
+
+def source_of(study: Study, to: Phase) -> Volume:
+    """The scan that a synthetic image of phase `to` is made from; UserError where it is missing."""
+    source = to.other
+    if source not in study.volumes:
+        raise UserError(
+            f"a synthetic {to} scan is made from the {source} one, and the study holds only the {to} scan; "
+            f"open the {source} scan, or translate to {source}"
+        )
+    return study.volumes[source]
 
 
 def translation_precision(device: torch.device) -> torch.dtype:

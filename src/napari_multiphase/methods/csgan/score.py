@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_multiphase.labels import UNKNOWN
 from napari_multiphase.methods.base import Segmentor, Translator
-from napari_multiphase.metrics import Overlap
+from napari_multiphase.metrics import s_score as mean_dice
 from napari_multiphase.volume import Phase
 
 
@@ -22,9 +21,5 @@ def s_score(judge: Segmentor, translator: Translator, to: Phase, x: Tensor, y: T
     to : the synthetic phase, by which the score is named.
     x, y : the source, (1, 1, D, H, W) in [-1, 1], and its channels (1, D, H, W); 254 and 255 are left out.
     """
-    found = judge.logits(to, translator.translate(to, x)).argmax(1)[0]
-    known = y[0] < UNKNOWN
-    found, truth = found[known], y[0][known]
-    present = [channel for channel in truth.unique().tolist() if channel]
-    scores = [Overlap.of((found == c).numpy(), (truth == c).numpy()).dice for c in present]
-    return float(sum(scores) / len(scores)) if scores else float("nan")
+    logits = judge.logits(to, translator.translate(to, x))
+    return mean_dice(logits.argmax(1)[0].numpy(), y[0].numpy(), range(logits.shape[1]))[0]
