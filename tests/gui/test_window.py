@@ -34,7 +34,8 @@ def test_the_main_job(workbench, qtbot, tmp_path):
     np.testing.assert_allclose(venous.translate, grid.origin_mm)
     assert {str(unit) for unit in venous.units} == {"millimeter"}
     assert venous.visible
-    marks = {name.split("_")[1]: o.text for name, o in viewer.canvas.overlays.items() if name.startswith("multiphase")}
+    overlays = {name.split("_")[1]: o for name, o in viewer.canvas.overlays.items() if name.startswith("multiphase")}
+    marks = {name: overlay.text for name, overlay in overlays.items() if overlay.text}
     assert marks == {"left": "R", "right": "L", "top": "A", "bottom": "P"}
 
     assert session.unregistered
