@@ -1,7 +1,7 @@
 """Pictures of the real window for README and docs: ``make screenshots``.
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
-segments and translates it with the default models, and writes docs/images/<what>-<width>x<height>-<theme>.png; README
+registers, segments and translates it with the default models, and writes docs/images/<what>-<width>x<height>-<theme>.png; README
 shows <what>.png.
 """
 
@@ -50,6 +50,7 @@ def main() -> None:
     viewer.window.resize(*SIZES[0])
     demo.picture(options.out / "empty.png")
     demo.open_sample()
+    demo.register()
     every_look(demo, "study", options.out)
     bring_forward(demo.segment_dock)
     demo.segment()

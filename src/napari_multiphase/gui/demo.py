@@ -68,6 +68,14 @@ class Demo:
         self.compare_dock.compare.click()
         self.rest(0.5)
 
+    def register(self) -> None:
+        """Click *Register* and *After*, and wait for both scans laid over each other."""
+        box = self.study_dock.register
+        box.register.click()
+        self.wait(box.compare.isVisible, "the registered scan")
+        box.after.click()
+        self.rest(0.5)
+
     def segment(self) -> None:
         """Click *Segment* and wait for the layers."""
         bring_forward(self.segment_dock)
