@@ -1,8 +1,8 @@
 """Pictures of the real window for README and docs: ``make screenshots``.
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
-registers, segments and translates it with the default models, and writes docs/images/<what>-<width>x<height>-<theme>.png; README
-shows <what>.png.
+registers, segments and translates it with the default models, and writes
+docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png.
 """
 
 from __future__ import annotations
