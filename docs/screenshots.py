@@ -2,7 +2,8 @@
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
 registers, segments and translates it with the default models, and writes
-docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png.
+docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png. ``--real hcc_015_dicom.zip`` does the same
+with a real pair and writes docs/images/real-<what>.png.
 """
 
 from __future__ import annotations
@@ -31,15 +32,22 @@ def every_look(demo, what: str, folder: Path) -> None:  # type: ignore[no-untype
     shutil.copyfile(folder / f"{what}-1280x800-dark.png", folder / f"{what}.png")
 
 
+def one_look(demo, what: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """One picture, in the smaller size."""
+    demo.viewer.reset_view()
+    demo.picture(folder / f"{what}.png")
+
+
 def main() -> None:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=IMAGES)
     parser.add_argument("--model", type=Path, help="a model folder instead of the default model")
+    parser.add_argument("--real", type=Path, help="a real pair instead of the sample: one picture of each dock")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
     settings = tempfile.TemporaryDirectory()  # pictures show a first start, not what this user chose last
-    os.environ["XDG_CONFIG_HOME"] = settings.name
+    os.environ["XDG_CONFIG_HOME"] = os.environ["MULTIPHASE_DATA_DIR"] = settings.name
     import napari
 
     from napari_multiphase.gui.demo import Demo
@@ -48,17 +56,22 @@ def main() -> None:
     viewer = napari.Viewer(title="napari")
     demo = Demo(viewer, model=options.model)
     viewer.window.resize(*SIZES[0])
-    demo.picture(options.out / "empty.png")
-    demo.open_sample()
+    prefix, look = ("real-", one_look) if options.real else ("", every_look)
+    if options.real:
+        demo.open_pair(options.real)
+    else:
+        demo.picture(options.out / "empty.png")
+        demo.open_sample()
     demo.register()
-    every_look(demo, "study", options.out)
+    look(demo, f"{prefix}study", options.out)
+    demo.study_dock.register.off.click()
     bring_forward(demo.segment_dock)
     demo.segment()
-    every_look(demo, "segment", options.out)
+    look(demo, f"{prefix}segment", options.out)
     demo.translate()
-    every_look(demo, "translate", options.out)
+    look(demo, f"{prefix}translate", options.out)
     demo.compare()
-    every_look(demo, "compare", options.out)
+    look(demo, f"{prefix}compare", options.out)
     viewer.close()
     settings.cleanup()
 
