@@ -47,7 +47,7 @@ from napari_multiphase.volume import Grid, Phase, Volume
 
 RESULTS = Path(__file__).parent / "results"
 MOTIONS_MM = (0.0, 10.0, 20.0, 30.0)
-FIRST_SEED = 700
+FIRST_SEED = 8100
 FULL = {"shape": (96, 192, 192), "spacing_mm": (3.0, 2.0, 2.0)}
 QUICK = {"shape": (56, 96, 116), "spacing_mm": (4.5, 3.2, 3.2)}
 CLIP_HU = (-200.0, 300.0)
@@ -60,12 +60,14 @@ Fields = tuple[np.ndarray, np.ndarray | None]
 # --- the methods -----------------------------------------------------------------------------------------------------
 
 
-def ours(name: str, pair: Pair) -> tuple[DenseField | None, DenseField | None]:
-    """This package: the total maps, start included."""
+def ours(name: str, pair: Pair) -> Fields:
+    """This package: the total maps, start included; the start alone where deforming did not help."""
     from napari_multiphase.registration.deformable import register_deformable
 
     found = register_deformable(pair.venous, pair.arterial, pair.start, method=name)
-    return found.to_arterial, found.to_venous
+    maps = (found.into(Phase.ARTERIAL), found.into(Phase.VENOUS))
+    there, back = (m.on(pair.grid) if isinstance(m, DenseField) else _moved(m, pair.grid) for m in maps)
+    return there, back
 
 
 def sitk_demons(pair: Pair) -> Fields:
@@ -107,8 +109,9 @@ def elastix(pair: Pair) -> Fields:
     _, result = itk.elastix_registration_method(
         fixed, moving, parameter_object=parameters, log_to_console=False, number_of_threads=threads
     )
-    field = itk.transformix_deformation_field(moving, result)
-    return np.asarray(itk.array_from_image(field), np.float32), None
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it leaves a file where it runs
+        field = itk.array_from_image(itk.transformix_deformation_field(moving, result))
+    return np.array(field, np.float32), None
 
 
 def ants_syn(metric: str, steps: tuple[int, ...]) -> Callable[[Pair], Fields]:
@@ -187,7 +190,7 @@ def one(method: str, folder: Path) -> dict[str, Any]:
     if method in OURS:
         there, back = ours(method, pair)
         seconds, used = time.perf_counter() - began, time.process_time() - used
-        fields = {"there": there.on(pair.grid), "back": back.on(pair.grid)}
+        fields = {"there": there, "back": back}
     else:
         forward, inverse = PEERS[method][1](pair)
         seconds, used = time.perf_counter() - began, time.process_time() - used
@@ -202,6 +205,12 @@ def one(method: str, folder: Path) -> dict[str, Any]:
 def _places(grid: Grid) -> np.ndarray:
     z, y, x = (o + s * np.arange(n) for o, s, n in zip(grid.origin_mm, grid.spacing_mm, grid.shape, strict=True))
     return np.stack(np.broadcast_arrays(x, y[:, None], z[:, None, None]), axis=-1)
+
+
+def _moved(matrix: np.ndarray, grid: Grid) -> np.ndarray:
+    """What a 4 x 4 on LPS mm does, as a displacement."""
+    points = _places(grid)
+    return points @ matrix[:3, :3].T + matrix[:3, 3] - points
 
 
 def _after(displacement: np.ndarray, pair: Pair) -> np.ndarray:
@@ -355,6 +364,9 @@ def _table(cases: list[dict[str, Any]]) -> list[str]:
     for name in dict.fromkeys(name for case in cases for name in case):
         found = summary(case[name] for case in cases if name in case)
         cells = [format(found[key], form) if key in found else "" for key, (_, form) in COLUMNS.items()]
+        failures = [case[name]["failed"] for case in cases if "failed" in case.get(name, {})]
+        if failures:
+            cells[0] = f"failed {len(failures)} x: {failures[0]}"
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
@@ -409,6 +421,14 @@ def run_case(spec: PhantomSpec, methods: list[str], threads: int, peer_python: s
     return {"motion_mm": spec.motion_mm, "seed": spec.seed, "methods": rows}
 
 
+def _command(args: argparse.Namespace) -> str:
+    """What to type for the same figures, without this machine's paths."""
+    words = ["python benchmarks/registration.py --peer-python PEERS/bin/python"]
+    words += [f"--motions {' '.join(f'{motion:g}' for motion in args.motions)}", f"--seeds {args.seeds}"]
+    words += [f"--first-seed {args.first_seed}", f"--threads {args.threads}"]
+    return " ".join([*words, "--methods", *(f'"{name}"' if " " in name else name for name in args.methods)])
+
+
 def main() -> None:
     """Command line."""
     names = [*OURS, *PEERS]
@@ -431,9 +451,12 @@ def main() -> None:
     for name in absent:
         print(f"{name} is left out: {args.peer_python} has no package {PEERS[name][0]}", flush=True)
     methods = [name for name in args.methods if name not in absent]
-    command = "python benchmarks/registration.py --peer-python PEERS/bin/python"
-    result: dict[str, Any] = {"command": command, "setup": _setup(args.threads, args.peer_python), "absent": absent}
-    result["cases"] = []
+    result: dict[str, Any] = {
+        "command": _command(args),
+        "setup": _setup(args.threads, args.peer_python),
+        "absent": absent,
+        "cases": [],
+    }
     for number in range(args.seeds):
         for motion in args.motions:
             seed = args.first_seed + 100 * number + int(motion)

@@ -18,9 +18,9 @@ FAR_MM = 15.0
 """Distances are cut here: a bone that only one scan shows must not decide."""
 POINTS = 300_000
 """Voxels of the body that the figures are taken from, evenly chosen."""
-LEAST_NCC = 0.78
-"""Correlation that a rigid registration reaches: phantoms 0.80 at 30 mm of breathing, real pairs 0.83 and more;
-different patients, mirrored or turned scans at most 0.74. Deformed, strangers become as alike as a pair (0.88)."""
+LEAST_RIGID_NCC, CLEAR_RIGID_NCC, LEAST_DENSE_NCC = 0.70, 0.78, 0.90
+"""Correlations that tell one patient's scans. Rigid: phantoms with 30 mm of breathing 0.72 and more, real pairs 0.83;
+strangers 0.58 to 0.74, mirrored or turned scans at most 0.52. Deformed: 0.96, 0.90; strangers at most 0.88."""
 _OUTSIDE = -3000.0
 
 
@@ -59,12 +59,15 @@ def compare(before: Figures, after: Figures) -> dict[str, float]:
     return out
 
 
-def unlike(rigid: Figures) -> dict[str, str]:
-    """A sentence by the name "warning" where a rigidly aligned pair does not look like one patient's, else nothing."""
-    if rigid.ncc >= LEAST_NCC:
+def unlike(rigid: Figures, dense: Figures | None = None) -> dict[str, str]:
+    """A sentence by the name "warning" where an aligned pair does not look like one patient's, else nothing."""
+    found = rigid if dense is None else dense
+    if dense is None and rigid.ncc >= LEAST_RIGID_NCC:
+        return {}
+    if dense is not None and (rigid.ncc >= CLEAR_RIGID_NCC or dense.ncc >= LEAST_DENSE_NCC):
         return {}
     return {
-        "warning": f"The scans are unlike even once aligned (correlation {rigid.ncc:.2f}): they may show different "
+        "warning": f"The scans are unlike even once aligned (correlation {found.ncc:.2f}): they may show different "
         "patients or parts of the body, or one is mirrored or turned. Look at them laid over each other first."
     }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.config import RegisterOptions
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
-from napari_multiphase.registration.quality import Figures, compare, measure
+from napari_multiphase.registration.quality import Figures, compare, measure, unlike
 from napari_multiphase.registration.rigid import GRID_MM, register_rigid
 from napari_multiphase.registration.thumb import Thumb
 from napari_multiphase.study import PhaseTransform
@@ -95,7 +95,8 @@ def _judged(rigid: PhaseTransform, dense: PhaseTransform, fixed: Volume, moving:
         return _kept_rigid(rigid, "Deforming made the scans less alike and was left out.")
     quality = {**rigid.quality, **dense.quality, **compare(before, after)}
     quality |= {f"{name}_rigid": rigid.quality[f"{name}_after"] for name in ("mi", "ncc", "bone_mm", "body_dice")}
-    quality["sentence"] = _sentence(quality, start, after)
+    quality.pop("warning", None)  # the rigid start's, which breathing may have caused
+    quality |= unlike(start, after) | {"sentence": _sentence(quality, start, after)}
     return replace(dense, quality=quality)
 
 
