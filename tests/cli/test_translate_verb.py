@@ -53,7 +53,7 @@ def test_a_pair_is_compared_with_the_real_scan(run, sample, translator, model, t
     for words in ("compared: against the real venous scan, inside the body: MAE", "untranslated", "S-score"):
         assert words in result.stdout
     compared = json.loads((tmp_path / "o" / "synthetic_venous.json").read_text())["compared"]
-    assert compared["aligned"]["method"] == "rigid" and compared["data_range_hu"] == 600
+    assert compared["aligned"]["method"] == "mind" and compared["data_range_hu"] == 600
     assert compared["synthetic"]["mae_hu"] > 0 and compared["untranslated"]["voxels"] > 1000
     assert {row["name"] for row in compared["structures"]["rows"]} >= {"liver", "aorta"}
     assert compared["s_score"]["judge"] == "tiny"
