@@ -84,6 +84,7 @@ class OrientationMarks:
 
 
 SYNTHETIC = "SYNTHETIC"
+_GLYPHS = "SYNTHETIC REAL MINUS arterial venous blue red HU,+-0123456789"
 
 
 def warning_of(layers: Iterable[Layer]) -> str:
@@ -126,8 +127,15 @@ class SyntheticMark:
             layer.events.contrast_limits.connect(self.update)
         self.update()
 
+    def warm(self) -> None:
+        """Draw every glyph once, unseen, so that the first synthetic image need not wait for them (0.2 s); `update`
+        takes them away."""
+        self._overlay.text, self._overlay.color, self._overlay.box = _GLYPHS, (0.0, 0.0, 0.0, 0.0), False
+        self._overlay.visible = True
+
     def update(self, _event: Any = None) -> None:
         """Write what must be said now."""
+        self._overlay.color, self._overlay.box = _AMBER, True
         text = warning_of(self._viewer.layers)
         if text != self._overlay.text or self._overlay.visible != bool(text):
             self._overlay.text = text

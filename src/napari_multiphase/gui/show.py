@@ -16,6 +16,7 @@ from napari_multiphase.gui.layers import (
     ours,
     writable,
 )
+from napari_multiphase.gui.marks import SyntheticMark
 from napari_multiphase.gui.private import apart, warm_results
 from napari_multiphase.gui.session import Run, Session
 from napari_multiphase.gui.window_presets import current_window
@@ -32,8 +33,8 @@ TURN_MS = 15
 class Show:
     """Keeps the viewer's layers in step with the session. One per viewer."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, mark: SyntheticMark) -> None:
+        self._session, self._mark = session, mark
         self._warmed = False
         session.bridge.changed.connect(self._on_change)
 
@@ -97,7 +98,9 @@ class Show:
     def _warm(self) -> None:
         bridge = self._session.bridge
         away = warm_results(self._session.viewer, confidence_colormap())
-        bridge.in_turns([lambda: None, away, lambda: bridge.changed.emit("shown")], 2 * TURN_MS)
+        self._mark.warm()
+        steps = [lambda: None, away, self._mark.update, lambda: bridge.changed.emit("shown")]
+        bridge.in_turns(steps, 2 * TURN_MS)
 
     # --- results -------------------------------------------------------------------------------------------------
 

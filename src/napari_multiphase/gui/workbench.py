@@ -77,9 +77,9 @@ class Furniture(QObject):
 
         super().__init__()
         self.session = session
-        self.show = Show(session)
         self.marks = OrientationMarks(session.viewer)
         self.synthetic_mark = SyntheticMark(session.viewer)
+        self.show = Show(session, self.synthetic_mark)
         self.readout = Readout(session)
         for widget in drop_targets(session.viewer):
             widget.installEventFilter(self)
