@@ -4,7 +4,8 @@
 
 Every trial opens the study that the last one left behind, as the window does, and goes on painting on the real napari
 layer with the window's own `Annotating` and autosave. Trials without the window run the same session over napari's
-viewer model, without OpenGL; `--window` says how many have the whole window. What else goes on at the moment of the
+viewer model, without OpenGL and with the parser's jobs on threads of its own, so that a trial takes seconds; `--window`
+says how many have the whole window and its child processes. What else goes on at the moment of the
 kill takes turns: nothing, a prediction that is being kept, snapshots one after the other, the case list being read. The
 kill takes the whole process group, at a moment drawn from the seed.
 
@@ -24,8 +25,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ RESULT = Path(__file__).parent / "results" / "annotation_kills.json"
 MODES = ("painting", "prediction", "snapshots", "cases")
 MOST_LOST_S = 5.0
 START_LIMIT_S = 180.0
+GO = "go"
 
 Stroke = dict[str, Any]
 
@@ -63,7 +67,12 @@ def person(study: Path, scratch: Path, mode: str, seed: int, window: bool) -> No
 
         app = QCoreApplication([])
         session = Session(ViewerModel())  # type: ignore[arg-type]
+        session._client = Inside(scratch)  # type: ignore[assignment]
     session.bridge.failed.connect(lambda task, words, log: print(task, words, log, file=sys.stderr, flush=True))
+    session.client.start(warm=False)
+    while not (scratch / GO).exists():  # started ahead, while the one before still paints
+        app.processEvents()
+        time.sleep(0.02)
     _open(session, study, window)
     annotating, log = session.annotating, (scratch / "log.jsonl").open("a")
 
@@ -108,6 +117,36 @@ def person(study: Path, scratch: Path, mode: str, seed: int, window: bool) -> No
 
     begin()
     app.exec()
+
+
+class Inside:
+    """Answers the session's jobs as its client does, on threads of this process."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+
+    def start(self, *, warm: bool = True) -> None:
+        """Nothing to start."""
+
+    def submit(self, task: str, params: dict[str, Any], *, on_event: Any = None, **_options: Any) -> Any:
+        """Run a job function; `on_event` hears how it ended."""
+        from napari_multiphase.events import Cancel, Event
+        from napari_multiphase.jobs.keeping import KEEPING_TASKS
+        from napari_multiphase.jobs.server import Context
+
+        handle = SimpleNamespace(result=None)
+
+        def work() -> None:
+            try:
+                handle.result = KEEPING_TASKS[task](Context(lambda _event: None, Cancel(), self.scratch), **params)
+                event = Event("done", task)
+            except Exception as error:
+                event = Event("failed", f"{type(error).__name__}: {error}", data={})
+            if on_event is not None:
+                on_event(event)
+
+        threading.Thread(target=work, daemon=True).start()
+        return handle
 
 
 def _open(session: Any, study: Path, window: bool) -> None:
@@ -207,20 +246,54 @@ def compare(
     }
 
 
-def trial(folder: Path, scratch: Path, mode: str, window: bool, seed: int) -> dict[str, Any]:
-    """One person, one kill."""
+class Forked:
+    """A person in a fork of this process, which has imported what it needs; looks like a `Popen`."""
+
+    def __init__(self, *args: Any) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                words = os.open(args[1] / "words.txt", os.O_CREAT | os.O_WRONLY)
+                os.dup2(words, 1), os.dup2(words, 2)
+                person(*args)
+            finally:
+                os._exit(1)
+
+    def poll(self) -> int | None:
+        """None while it runs."""
+        found, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if found else None
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        os.waitpid(self.pid, 0)
+
+
+def start(folder: Path, scratch: Path, mode: str, window: bool, seed: int) -> Any:
+    """A person who opens the study once told to go."""
     scratch.mkdir(parents=True)
-    chance = random.Random(seed)
+    if not window:
+        import napari_multiphase.gui.session
+        import napari_multiphase.studies.open  # noqa: F401
+
+        return Forked(folder, scratch, mode, seed, window)
     args = [sys.executable, __file__, "--person", str(folder), str(scratch), mode, str(seed), str(int(window))]
     with (scratch / "words.txt").open("wb") as words:
-        process = subprocess.Popen(args, stdout=words, stderr=words, start_new_session=True)
+        return subprocess.Popen(args, stdout=words, stderr=words, start_new_session=True)
+
+
+def trial(folder: Path, scratch: Path, process: Any, mode: str, window: bool, seed: int) -> dict[str, Any]:
+    """One person, one kill."""
+    chance = random.Random(seed)
+    (scratch / GO).touch()
     log, until = scratch / "log.jsonl", time.monotonic() + START_LIMIT_S
     while not (log.exists() and "began" in log.read_text()):
         time.sleep(0.05)
         if process.poll() is not None or time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
             raise SystemExit(f"trial {seed} did not begin:\n{(scratch / 'words.txt').read_text()[-3000:]}")
-    after_s = chance.uniform(0.2, 9.0)
+    after_s = chance.uniform(0.2, 8.0)
     time.sleep(after_s)
     killed = time.time()
     os.killpg(process.pid, signal.SIGKILL)
@@ -279,9 +352,13 @@ def main() -> None:
         os.environ["MULTIPHASE_DATA_DIR"], os.environ["XDG_CONFIG_HOME"] = str(home / "data"), str(home / "config")
         os.environ["NAPARI_CONFIG"], os.environ["MULTIPHASE_SCRATCH"] = str(home / "napari.yaml"), str(home / "scratch")
         folder = make_study(home)
-        for number in range(args.kills):
-            window, seed = number < args.window, 1000 * args.seed + number
-            found = trial(folder, home / f"trial-{number}", MODES[number % len(MODES)], window, seed)
+        plans = [(MODES[n % len(MODES)], n < args.window, 1000 * args.seed + n) for n in range(args.kills)]
+        following = start(folder, home / "trial-0", *plans[0])
+        for number, plan in enumerate(plans):
+            process, ahead = following, plans[number + 1 : number + 2]
+            if ahead:
+                following = start(folder, home / f"trial-{number + 1}", *ahead[0])
+            found = trial(folder, home / f"trial-{number}", process, *plan)
             done.append(found)
             print(json.dumps(found), flush=True)
             write(args, done)
