@@ -4,7 +4,9 @@
 
 Every trial opens the study that the last one left behind, as the window does, and goes on painting on the real napari
 layer with the window's own `Annotating` and autosave. Trials without the window run the same session over napari's
-viewer model, without OpenGL; `--window` says how many have the whole window. What else goes on at the moment of the
+viewer model, without OpenGL; `--window` says how many have the whole window with all docks. Both are forks of one
+process, with the parser's jobs on threads of their own, so that a trial takes seconds; `--children` says how many of
+those with the window start anew and have child processes, as a user's does. What else goes on at the moment of the
 kill takes turns: nothing, a prediction that is being kept, snapshots one after the other, the case list being read. The
 kill takes the whole process group, at a moment drawn from the seed.
 
@@ -24,8 +26,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,7 +39,12 @@ from numpy.typing import NDArray
 RESULT = Path(__file__).parent / "results" / "annotation_kills.json"
 MODES = ("painting", "prediction", "snapshots", "cases")
 MOST_LOST_S = 5.0
-START_LIMIT_S = 180.0
+START_LIMIT_S = 900.0
+GO = "go"
+_DOCKS = ("compare_dock", "segment_dock", "study_dock", "translate_dock", "workbench")
+_AHEAD = ("napari.components", "napari.layers", "napari.qt", "napari_multiphase.studies.open")
+_AHEAD += tuple(f"napari_multiphase.gui.{dock}" for dock in _DOCKS)
+"""What a fork finds imported."""
 
 Stroke = dict[str, Any]
 
@@ -42,19 +52,21 @@ Stroke = dict[str, Any]
 # --- the person, in a process of its own -----------------------------------------------------------------------------
 
 
-def person(study: Path, scratch: Path, mode: str, seed: int, window: bool) -> None:
+def person(study: Path, scratch: Path, mode: str, seed: int, window: bool, children: bool) -> None:
     """Open `study`, begin correcting, paint until killed."""
-    chance = random.Random(seed)
+    chance, inside = random.Random(seed), Inside(scratch)
     if window:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from napari_multiphase.gui.session import get_session
+        from napari_multiphase.gui import session as sessions
         from napari_multiphase.gui.workbench import open_workbench
 
         viewer = napari.Viewer(show=True)
+        if not children:
+            sessions.Session.client = property(lambda _self: inside)  # type: ignore[assignment,method-assign]
         open_workbench(viewer)
-        session, app = get_session(viewer), QApplication.instance()
+        session, app = sessions.get_session(viewer), QApplication.instance()
     else:
         from napari.components import ViewerModel
         from qtpy.QtCore import QCoreApplication
@@ -63,8 +75,13 @@ def person(study: Path, scratch: Path, mode: str, seed: int, window: bool) -> No
 
         app = QCoreApplication([])
         session = Session(ViewerModel())  # type: ignore[arg-type]
+        session._client = inside  # type: ignore[assignment]
     session.bridge.failed.connect(lambda task, words, log: print(task, words, log, file=sys.stderr, flush=True))
-    _open(session, study, window)
+    session.client.start(warm=False)
+    while not (scratch / GO).exists():  # started ahead, while the one before still paints
+        app.processEvents()
+        time.sleep(0.02)
+    _open(session, study, children)
     annotating, log = session.annotating, (scratch / "log.jsonl").open("a")
 
     def say(**entry: Any) -> None:
@@ -110,9 +127,39 @@ def person(study: Path, scratch: Path, mode: str, seed: int, window: bool) -> No
     app.exec()
 
 
-def _open(session: Any, study: Path, window: bool) -> None:
-    """The study as the window opens it; without a window the scans are read here, which saves a process."""
-    if window:
+class Inside:
+    """Answers the session's jobs as its client does, on threads of this process."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+
+    def start(self, *, warm: bool = True) -> None:
+        """Nothing to start."""
+
+    def submit(self, task: str, params: dict[str, Any], *, on_event: Any = None, **_options: Any) -> Any:
+        """Run a job function; `on_event` hears how it ended."""
+        from napari_multiphase.events import Cancel, Event
+        from napari_multiphase.jobs.keeping import KEEPING_TASKS
+        from napari_multiphase.jobs.server import Context
+
+        handle = SimpleNamespace(result=None)
+
+        def work() -> None:
+            try:
+                handle.result = KEEPING_TASKS[task](Context(lambda _event: None, Cancel(), self.scratch), **params)
+                event = Event("done", task)
+            except Exception as error:
+                event = Event("failed", f"{type(error).__name__}: {error}", data={})
+            if on_event is not None:
+                on_event(event)
+
+        threading.Thread(target=work, daemon=True).start()
+        return handle
+
+
+def _open(session: Any, study: Path, children: bool) -> None:
+    """The study as the window opens it; without child processes the scans are read here."""
+    if children:
         session.open_paths([study])
         return
     from napari_multiphase.studies import Workspace
@@ -207,25 +254,60 @@ def compare(
     }
 
 
-def trial(folder: Path, scratch: Path, mode: str, window: bool, seed: int) -> dict[str, Any]:
-    """One person, one kill."""
+class Forked:
+    """A person in a fork of this process, which has imported what it needs; looks like a `Popen`."""
+
+    def __init__(self, *args: Any) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                words = os.open(args[1] / "words.txt", os.O_CREAT | os.O_WRONLY)
+                os.dup2(words, 1), os.dup2(words, 2)
+                person(*args)
+            finally:
+                os._exit(1)
+
+    def poll(self) -> int | None:
+        """None while it runs."""
+        found, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if found else None
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        os.waitpid(self.pid, 0)
+
+
+def start(folder: Path, scratch: Path, mode: str, seed: int, window: bool, children: bool) -> Any:
+    """A person who opens the study once told to go."""
     scratch.mkdir(parents=True)
-    chance = random.Random(seed)
-    args = [sys.executable, __file__, "--person", str(folder), str(scratch), mode, str(seed), str(int(window))]
+    if not children:
+        for module in _AHEAD:
+            import_module(module)
+        return Forked(folder, scratch, mode, seed, window, False)
+    args = [sys.executable, __file__, "--person", str(folder), str(scratch), mode, str(seed)]
     with (scratch / "words.txt").open("wb") as words:
-        process = subprocess.Popen(args, stdout=words, stderr=words, start_new_session=True)
+        return subprocess.Popen(args, stdout=words, stderr=words, start_new_session=True)
+
+
+def trial(
+    folder: Path, scratch: Path, process: Any, mode: str, seed: int, window: bool, children: bool
+) -> dict[str, Any]:
+    """One person, one kill."""
+    chance = random.Random(seed)
+    (scratch / GO).touch()
     log, until = scratch / "log.jsonl", time.monotonic() + START_LIMIT_S
     while not (log.exists() and "began" in log.read_text()):
         time.sleep(0.05)
         if process.poll() is not None or time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
             raise SystemExit(f"trial {seed} did not begin:\n{(scratch / 'words.txt').read_text()[-3000:]}")
-    after_s = chance.uniform(0.2, 9.0)
+    after_s = chance.uniform(0.2, 8.0)
     time.sleep(after_s)
     killed = time.time()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    found = {"seed": seed, "mode": mode, "window": window, "after_s": round(after_s, 2)}
+    found = {"seed": seed, "mode": mode, "window": window, "children": children, "after_s": round(after_s, 2)}
     try:
         return found | judge(folder, scratch, killed)
     except Exception as error:
@@ -265,13 +347,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="in all")
     parser.add_argument("--window", type=int, default=12, help="of these, with the whole window")
+    parser.add_argument("--children", type=int, default=2, help="of these, with child processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--person", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--person", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.person:
-        folder, scratch, mode, seed, window = args.person
-        person(Path(folder), Path(scratch), mode, int(seed), window == "1")
+        folder, scratch, mode, seed = args.person
+        person(Path(folder), Path(scratch), mode, int(seed), True, True)
         return
     done: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -279,9 +362,15 @@ def main() -> None:
         os.environ["MULTIPHASE_DATA_DIR"], os.environ["XDG_CONFIG_HOME"] = str(home / "data"), str(home / "config")
         os.environ["NAPARI_CONFIG"], os.environ["MULTIPHASE_SCRATCH"] = str(home / "napari.yaml"), str(home / "scratch")
         folder = make_study(home)
-        for number in range(args.kills):
-            window, seed = number < args.window, 1000 * args.seed + number
-            found = trial(folder, home / f"trial-{number}", MODES[number % len(MODES)], window, seed)
+        plans = [
+            (MODES[n % len(MODES)], 1000 * args.seed + n, n < args.window, n < args.children) for n in range(args.kills)
+        ]
+        following = start(folder, home / "trial-0", *plans[0])
+        for number, plan in enumerate(plans):
+            process, ahead = following, plans[number + 1 : number + 2]
+            if ahead:
+                following = start(folder, home / f"trial-{number + 1}", *ahead[0])
+            found = trial(folder, home / f"trial-{number}", process, *plan)
             done.append(found)
             print(json.dumps(found), flush=True)
             write(args, done)
@@ -298,10 +387,12 @@ def bad(found: dict[str, Any]) -> bool:
 def write(args: argparse.Namespace, done: list[dict[str, Any]]) -> None:
     """The result so far."""
     losses = [found["lost_s"] for found in done if found["lost_s"] is not None]
+    numbers = f"--kills {args.kills} --window {args.window} --children {args.children} --seed {args.seed}"
     result = {
-        "command": f"annotation_kills.py --kills {args.kills} --window {args.window} --seed {args.seed}",
+        "command": f"annotation_kills.py {numbers}",
         "kills": len(done),
         "kills_with_the_whole_window": sum(found["window"] for found in done),
+        "kills_with_child_processes": sum(found["children"] for found in done),
         "broken_studies": sum(found["lost_s"] is None for found in done),
         "more_than_5_s_lost": sum(loss > MOST_LOST_S for loss in losses),
         "most_lost_s": max(losses, default=None),

@@ -56,7 +56,8 @@ class Annotating:
         self._at: Any = None
         self._asked: object = None
         self._clear()
-        self.save_state = SaveState("saved")
+        self._told_why = ""
+        self._old: dict[Autosave, Labels] = {}
         session.bridge.changed.connect(self._on_change)
 
     def _clear(self) -> None:
@@ -115,6 +116,8 @@ class Annotating:
             layer.editable = False
             if autosave is None or autosave.state.kind in ("saved", "reading"):
                 self._remove(layer)
+            else:
+                self._old[autosave] = layer
             self._bridge.changed.emit("annotation")
 
     def recover(self) -> None:
@@ -295,8 +298,8 @@ class Annotating:
         if autosave is not self._autosave:
             self._hear_old(autosave, state)
             return
-        loud = state.kind == "failed" and self.save_state.why != state.why
-        self.save_state = state
+        loud = state.kind == "failed" and self._told_why != state.why
+        self._told_why = state.why if state.kind == "failed" else "" if state.kind == "saved" else self._told_why
         if state.states is not None and state.kind == "saved" and state.states != self.states:
             self.states = dict(state.states)
             self._bridge.changed.emit("states")
@@ -306,19 +309,22 @@ class Annotating:
 
     def _hear_old(self, autosave: Autosave, state: SaveState) -> None:
         """One that was put away: its layer stays until what it shows is safe."""
-        layers = [one for one in layers_of(self._session.viewer, kind=KIND) if one is not self.layer]
-        if state.kind == "closed":
-            for layer in layers:
-                self._remove(layer)
+        layer = self._old.get(autosave)
+        if state.kind == "closed" and layer is not None:
+            self._remove(self._old.pop(autosave))
         elif state.kind == "failed":
-            for layer in layers:
-                if not layer.name.startswith("NOT SAVED"):
-                    layer.name = f"NOT SAVED {layer.name}"
+            if layer is not None and not layer.name.startswith("NOT SAVED"):
+                layer.name = f"NOT SAVED {layer.name}"
             self._session.tell_error("annotation", f"Corrections of the last study are not saved: {state.why}", "")
 
     def _remove(self, layer: Labels) -> None:
         if layer in self._session.viewer.layers:
             self._session.viewer.layers.remove(layer)
+
+    @property
+    def save_state(self) -> SaveState:
+        """How it stands right now."""
+        return SaveState("saved") if self._autosave is None else self._autosave.state
 
     @property
     def saved(self) -> str:

@@ -205,7 +205,8 @@ class Autosave(threading.Thread):
             return True
         assert self._annotation is not None
         begun = time.time()
-        self._tell("saving")
+        if self.state.kind != "failed":
+            self._tell("saving")
         try:
             labels, reviewed = arrays()
             # Strokes bring what was reviewed with them; what is found by looking is marked as a person's change.

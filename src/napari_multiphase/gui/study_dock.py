@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction, QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QMenu, QPushButton, QWidget
 
+from napari_multiphase.gui.case_list import CaseList
 from napari_multiphase.gui.dock_parts import (
     Dock,
     ErrorBox,
@@ -46,6 +47,8 @@ class StudyDock(Dock):
         self.setAcceptDrops(True)
         self._build_opening()
         self._build_study()
+        self.cases = CaseList(self.session)
+        self.body.addWidget(self.cases)
         self.body.addStretch(1)
         self.error = ErrorBox()
         self.progress = ProgressRow(self.session.cancel)
