@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_multiphase.gui.compare_parts import chooser
@@ -12,6 +11,7 @@ from napari_multiphase.gui.correct_lists import KEYS, RegionList, StructureList
 from napari_multiphase.gui.correct_tools import Tools
 from napari_multiphase.gui.correcting import Correcting
 from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.saved_state import SavedState
 from napari_multiphase.gui.session import Session, get_session
 from napari_multiphase.labels import name_of
 from napari_multiphase.volume import Phase
@@ -29,6 +29,7 @@ _STATES = {
 }
 _NEXT_TIP = "Go to the next uncertain region that was not reviewed (N)"
 _REVIEWED_TIP = "This region is right as it is now; go to the next one (R)"
+_AGAIN_TIP = "Look for uncertain regions in the labels as they are now"
 _BEGIN_TIP = "Copy the newest labels of this phase into a layer of their own, or go on where you stopped"
 
 
@@ -50,9 +51,6 @@ class CorrectDock(Dock):
         self.body.addWidget(self.tools)
         self.body.addStretch(1)
         self._build_footer()
-        self._clock = QTimer(self)
-        self._clock.timeout.connect(self._say_saved)
-        self._clock.start(1000)
         bridge = self.session.bridge
         bridge.changed.connect(self._on_change)
         bridge.progressed.connect(self._on_progress)
@@ -79,7 +77,7 @@ class CorrectDock(Dock):
 
     def _build_lists(self) -> None:
         self.regions_title = heading("Uncertain regions")
-        self.again = button("Look again", self._look_again, "Look for uncertain regions in the labels as they are now")
+        self.again = button("Look again", self._look_again, _AGAIN_TIP)
         top = QWidget()
         top.setLayout(row(self.regions_title, QWidget(), self.again, stretch=1))
         self.regions = RegionList(self._go_to)
@@ -107,7 +105,7 @@ class CorrectDock(Dock):
     def _build_footer(self) -> None:
         self.error = ErrorBox()
         self.progress = ProgressRow(self.session.cancel)
-        self.saved = wrapped()
+        self.saved = SavedState(self.session)
         self.begin = button("Correct", self._begin, _BEGIN_TIP)
         self.next = button("Next", self.correcting.next, _NEXT_TIP)
         self.next.setShortcut("N")
@@ -173,8 +171,6 @@ class CorrectDock(Dock):
             self._permit()
         elif topic == "states":
             self._fill_states()
-        elif topic == "saved":
-            self._say_saved()
         elif topic in ("study", "prediction", "shown", "busy", "recalled"):
             if topic != "busy":
                 self.tools.fill_sources()
@@ -195,6 +191,8 @@ class CorrectDock(Dock):
     def _bind_keys(self, layer: Any) -> None:
         for label, key in KEYS.items():
             layer.bind_key(key, lambda _layer, chosen=label: self.correcting.choose(chosen), overwrite=True)
+        for made, key in ((self.next, "N"), (self.reviewed, "R")):  # with another dock in front, too
+            layer.bind_key(key, lambda _layer, pressed=made: pressed.click(), overwrite=True)
         layer.events.selected_label.connect(lambda _event: self._label_chosen(layer))
 
     def _label_chosen(self, layer: Any) -> None:
@@ -218,13 +216,12 @@ class CorrectDock(Dock):
         self.go.setToolTip("Go to the Study dock" if study is None else "Go to the Segment dock")
         self.empty.setText(self._first_words())
         self.phase_row.setVisible(study is not None)
-        for part in (*self.parts, self.working, self.saved):
+        for part in (*self.parts, self.working):
             part.setVisible(begun)
         self.begin.setVisible(not begun)
         allow(self.begin, "Open a study first" if study is None else "", _BEGIN_TIP)
         self.begin.setText("Correct" if self._phase is None else f"Correct {self._phase} labels")
         self._fill_regions()
-        self._say_saved()
         self._permit()
 
     def _first_words(self) -> str:
@@ -278,11 +275,6 @@ class CorrectDock(Dock):
             self.state.findData(self.session.annotating.states.get(label, "not annotated"))
         )  # fmt: skip
 
-    def _say_saved(self) -> None:
-        text = self.session.annotating.saved
-        self.saved.setText(text)
-        self.saved.setStyleSheet("color: #e06c5c; font-weight: bold;" if text.startswith("NOT SAVED") else "")
-
     def _permit(self) -> None:
         annotating, job = self.session.annotating, self.session.job
         locked = annotating.reading or ("" if annotating.edits is not None else "Press Correct first")
@@ -295,7 +287,7 @@ class CorrectDock(Dock):
         at = self.correcting.at
         here = 0 <= at < len(found) and not found[at].reviewed
         allow(self.reviewed, locked or ("" if here else "Go to a region with Next first"), _REVIEWED_TIP)
-        allow(self.again, "" if annotating.confidence is not None else "No confidence is known", self.again.toolTip())
+        allow(self.again, "" if annotating.confidence is not None else "No confidence is known", _AGAIN_TIP)
         edits = annotating.edits
         undo, redo = (edits.can_undo, edits.can_redo) if edits else ("", "")
         allow(self.undo, "" if undo else "Nothing to undo", f"Take back: {undo} (Ctrl+Z)")
