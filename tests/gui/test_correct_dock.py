@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from window_steps import WAIT_MS, click
 
 from napari_multiphase.imaging.fusion import encode_confidence
@@ -179,11 +180,12 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert dock.structures.item(0, 2).text() == "complete"
 
     # --- a stroke of napari's own brush, on the same stack
+    viewer.dims.set_point(range(3), world(session, (40, 20, 20)))
     layer.mode, layer.brush_size = "paint", 5
     press(viewer, "3")
     drag(viewer, layer, [world(session, (40, 20, 20)), world(session, (40, 20, 30))])
     painted = layer.data == 3
-    assert painted.sum() > 40 and set(np.argwhere(painted)[:, 0]) == {round(layer.world_to_data(viewer.dims.point)[0])}
+    assert painted.sum() > 40 and set(np.argwhere(painted)[:, 0]) == {40}
     assert dock.undo.toolTip().startswith("Take back: paint")
     press(viewer, "Control-Z")
     np.testing.assert_array_equal(layer.data, start)
@@ -211,7 +213,7 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert ((layer.data == 1) == ((start == 1) & ball(start.shape, LARGE, 16))).all()
     assert (layer.data == 2).sum() == (start == 2).sum()
     click(qtbot, dock.undo)
-    dock.tools.smallest.setValue(0.5)
+    dock.tools.smallest.setValue(2.0)
     done(qtbot, session, lambda: click(qtbot, dock.tools.islands))
     assert not layer.data[3:5, 3:6, 3:6].any()
     press(viewer, "2")
@@ -252,7 +254,7 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     np.testing.assert_array_equal(layer.data, was)
     while annotating.edits.undo() is not None:
         pass
-    assert not annotating.reviewed.any()
+    assert annotating.edits.can_redo and not dock.undo.isEnabled()
 
 
 def test_hand_tools_on_the_canvas(begun, qtbot):
@@ -262,7 +264,10 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
     layer.data[:] = 0
     click(qtbot, tools.in_slice)
     press(viewer, "6")
-    at = np.argwhere((hu[30] > 90) & (hu[30] < 160))[500]
+    mean = ndimage.uniform_filter(hu[30].astype(float), 5)
+    spread = ndimage.uniform_filter((hu[30] - mean) ** 2, 5)
+    near = (np.abs(hu[30] - mean) < 8) & (mean > 80) & (mean < 160)
+    at = np.unravel_index(int(np.where(near, spread, np.inf).argmin()), near.shape)  # calm tissue
     seed = (30, int(at[0]), int(at[1]))
     viewer.dims.set_point(range(3), world(session, seed))
     click(qtbot, tools.hands["brush"])
@@ -300,6 +305,7 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
     assert not tools.hands["fill"].isChecked() and tools.hand.tool == ""
 
     # what was painted in two slices is filled between, over what lies there
+    layer.data[:] = 0
     for z in (30, 36):
         viewer.dims.set_point(range(3), world(session, (z, 50, 50)))
         press(viewer, "8")
