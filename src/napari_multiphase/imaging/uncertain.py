@@ -21,7 +21,6 @@ from typing import Any
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_multiphase.imaging.components import bounding_box
 from napari_multiphase.imaging.fusion import confidence_map, encode_confidence
@@ -157,6 +156,8 @@ def _region(
     voxel_ml: float,
 ) -> UncertainRegion:
     """A core with its rim; what a region of higher rank has taken is not this one's."""
+    from scipy import ndimage  # not before it is needed: the window starts without it
+
     z, y, x = (slice(max(0, p.start - steps), min(n, p.stop + steps)) for p, n in zip(place, parts.shape, strict=True))
     core = parts[z, y, x] == number
     others = (parts[z, y, x] != 0) & ~core

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_multiphase.imaging.editing.region import Change, Spacing, distance_mm, put, structure_box
 
@@ -59,6 +58,8 @@ def fill_between(
 
 def _interpolate(planes: NDArray[np.bool_], spacing_mm: Sequence[float]) -> None:
     """Fill all but the first and last of `planes` (N, H, W), in place."""
+    from scipy import ndimage  # not before it is needed: the window starts without it
+
     ends = [np.pad(plane, 1) for plane in (planes[0], planes[-1])]  # a margin outside, to repeat where outlines move
     near, far = (_signed_mm(end, spacing_mm) for end in ends)
     move = np.zeros(2)
@@ -77,4 +78,6 @@ def _signed_mm(mask: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[
 
 
 def _moved(signed: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
+    from scipy import ndimage
+
     return np.asarray(ndimage.shift(signed, by, order=1, mode="nearest"), np.float32)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_multiphase.imaging.editing.region import (
     Box,
@@ -65,6 +64,8 @@ def smooth(
     Cutting at a half would shrink everything that bulges and lose thin vessels; here the level is the one that gives as
     many voxels as before. Where a neighbour that may not be overwritten is in the way, the volume becomes smaller.
     """
+    from scipy import ndimage  # not before it is needed: the window starts without it
+
     within = within or whole(labels)
     box = structure_box(labels, structure, within)
     if box is None or sigma_mm <= 0:
