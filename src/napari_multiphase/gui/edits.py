@@ -162,6 +162,11 @@ class Edits:
         self.on_change(edit)
 
     @property
+    def last(self) -> Edit | None:
+        """What *Undo* would take back."""
+        return self._done[-1] if self._done else None
+
+    @property
     def can_undo(self) -> str:
         """What *Undo* would take back, in words; empty where there is nothing."""
         return self._done[-1].what if self._done else ""

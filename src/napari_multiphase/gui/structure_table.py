@@ -67,7 +67,7 @@ class StructureTable(QTableWidget):
         self._rows = list(rows)
         self.setRowCount(len(rows))
         for line, entry in enumerate(rows):
-            name = QTableWidgetItem(_swatch(entry.label), entry.name)
+            name = QTableWidgetItem(swatch(entry.label), entry.name)
             name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             name.setCheckState(Qt.CheckState.Unchecked if entry.label in hidden else Qt.CheckState.Checked)
             name.setToolTip(f"{entry.name}: click to go there, untick to hide it")
@@ -91,7 +91,8 @@ class StructureTable(QTableWidget):
         self._on_hidden(frozenset(unticked))
 
 
-def _swatch(label: int) -> QIcon:
+def swatch(label: int) -> QIcon:
+    """A small square in the colour of the label table."""
     pixmap = QPixmap(10, 10)
     structure = STRUCTURES.get(label)
     pixmap.fill(QColor(*structure.colour) if structure else QColor(150, 150, 150))

@@ -25,12 +25,14 @@ _MEDICAL = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
 def open_workbench(viewer: napari.Viewer) -> dict[str, QWidget]:
     """The docks, by name; made where they are not there yet, the Study dock in front."""
     from napari_multiphase.gui.compare_dock import CompareDock
+    from napari_multiphase.gui.correct_dock import CorrectDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
     from napari_multiphase.gui.translate_dock import TranslateDock
 
     docks: dict[str, QWidget] = {}
     makers = {"Study": StudyDock, "Segment": SegmentDock, "Translate": TranslateDock, "Compare": CompareDock}
+    makers["Correct"] = CorrectDock
     for name, make in makers.items():
         full_name = f"{name} (Multiphase)"  # as napari's own menu calls it, so that its tick follows the dock
         if full_name not in viewer.window.dock_widgets:
