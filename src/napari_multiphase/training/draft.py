@@ -129,8 +129,8 @@ class Draft:
             new |= {"phase_steps": CORRECTION_STEPS, "reviewed_weight": REVIEWED_WEIGHT, "phase_lr_factor": 1.0}
             new["optimiser"] = {**known.optimiser.model_dump(), "lr": CORRECTION_LR}
             self.reasons["method_config"] = [
-                f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was reviewed "
-                f"counts {REVIEWED_WEIGHT:g} times what was predicted"
+                f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was "
+                f"reviewed counts {REVIEWED_WEIGHT:g} times what was predicted"
             ]
         for phase in Phase:
             if phase not in labelled:
