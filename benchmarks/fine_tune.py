@@ -60,7 +60,7 @@ LESIONS = {i for i, s in STRUCTURES.items() if s.kind == "lesion"}
 CORRECTED, COMPLETE, UNSEEN = 3, 20, 6
 SHARE = 0.1
 """Of the wrong voxels, those that are corrected."""
-RUNS = ("corrected", "random", "uncorrected", "complete")
+RUNS = ("corrected", "complete", "random", "uncorrected")
 
 
 # --- cases -------------------------------------------------------------------------------------------------------
@@ -185,8 +185,11 @@ def _say(event: Event) -> None:
         print(f"   {event.message}", flush=True)
 
 
-def dice(model: Model, work: Path, seeds: list[int]) -> dict[int, float]:
-    """Mean Dice of each structure over the cases that have it, through Segment, on the scans' own grids."""
+def dice(model: Model, work: Path, name: str, seeds: list[int]) -> dict[int, float]:
+    """Mean Dice of each structure over the cases that have it, through Segment, on the scans' own grids; kept."""
+    kept = work / name / "dice.json"
+    if kept.exists():
+        return json.loads(kept.read_text(), object_hook=_numbers)
     scores: dict[int, list[float]] = {}
     for seed in seeds:
         volume, truth = scan(seed, work / "scans")
@@ -195,7 +198,10 @@ def dice(model: Model, work: Path, seeds: list[int]) -> dict[int, float]:
         sizes = np.bincount(truth.ravel(), minlength=256) + np.bincount(found.ravel(), minlength=256)
         for label in np.unique(truth[truth > 0]):
             scores.setdefault(int(label), []).append(2 * both[label] / sizes[label])
-    return {label: float(np.mean(values)) for label, values in sorted(scores.items())}
+    means = {label: float(np.mean(values)) for label, values in sorted(scores.items())}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(means))
+    return means
 
 
 def organs(scores: dict[int, float]) -> float:
@@ -213,7 +219,7 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
     whole = [first + 10 + i for i in range(COMPLETE + 1)]
     unseen = [first + 40 + i for i in range(UNSEEN)]
     result: dict = {"seed": seed, "cases": {"corrected": hand, "complete": whole[:-1], "unseen": unseen}, "runs": {}}
-    scores = {"before": dice(model, work, unseen)}
+    scores = {"before": dice(model, work, "before", unseen)}
     print(f"before: {organs(scores['before']):.4f}", flush=True)
 
     def sure(at: int) -> tuple[Volume, np.ndarray]:
@@ -237,7 +243,7 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
             cases, took = listed(work, name, labels_of, [*hand, whole[-1]] if name == "uncorrected" else whole), []
         tuned_model, effort = tuned(work, name, cases, recipe, steps)
         recipe = recipe or effort["method_config"]
-        scores[name] = dice(tuned_model, work, unseen)
+        scores[name] = dice(tuned_model, work, name, unseen)
         result["runs"][name] = {**{k: v for k, v in effort.items() if k != "method_config"}, "corrections": took}
         print(f"{name}: {organs(scores[name]):.4f} ({effort['cpu_seconds']} s of CPU)", flush=True)
     result["dice"] = {name: {"mean": organs(s), "per_structure": s} for name, s in scores.items()}
@@ -286,7 +292,8 @@ def readable(results: list[dict]) -> str:
                 lines.append("")
                 lines.append(
                     f"{name}: {took['regions_corrected']} of {took['regions_in_list']} regions, "
-                    f"{took['voxels_reviewed']} voxels seen, {took['voxels_corrected']} of {took['voxels_wrong']} wrong ones righted."
+                    f"{took['voxels_reviewed']} voxels looked at, {took['voxels_corrected']} of "
+                    f"{took['voxels_wrong']} wrong ones put right."
                 )
         lines += ["", f"Structures that no corrected region concerns: {told['no_region_concerns'] or 'none'}.", ""]
         lines += [f"Largest loss of any structure: {told['lowest_change']}.", ""]

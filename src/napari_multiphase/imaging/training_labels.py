@@ -57,6 +57,6 @@ def training_labels(
         return labels.copy()
     known = reviewed | np.isin(labels, list(complete))
     if unreviewed == "sure" and confidence is not None:
-        sure = confidence >= encode_confidence(np.array(SURE_RATIO))
+        sure = confidence >= encode_confidence(np.array([SURE_RATIO]))
         known |= sure & ~np.isin(labels, list(left_out))
     return np.where(known, labels, np.uint8(UNKNOWN if unreviewed == "unknown" else IGNORE))

@@ -40,7 +40,7 @@ _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
 _WINDOW_STEP_HU = 10
-CORRECTION_STEPS, CORRECTION_LR, REVIEWED_WEIGHT = 100, 6e-4, 4.0
+CORRECTION_STEPS, CORRECTION_LR, REVIEWED_WEIGHT = 60, 6e-4, 4.0
 """Of each phase, where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
 
 
