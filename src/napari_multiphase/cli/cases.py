@@ -39,7 +39,7 @@ def cases(
         made = write_cases(
             workspaces,
             out,
-            unreviewed.value,  # type: ignore[arg-type]
+            unreviewed.value,
             on_event=context.on_event,
             cancel=context.cancel,
         )

@@ -124,10 +124,11 @@ class Draft:
         known: PcnConfig = method_config("pcn", config)
         if known.form != "unet3d" or known.translation is not None or known.mixed or not labelled:
             return
-        new = {**config, "shared_steps": 0, "labelled": labelled}
+        steps = known.shared_steps // len(Phase) + known.phase_steps  # as many in all as with the common stage
+        new = {**config, "shared_steps": 0, "phase_steps": steps, "labelled": [phase.value for phase in labelled]}
         if any(source.corrected for source in sources):
             new |= {"phase_steps": CORRECTION_STEPS, "reviewed_weight": REVIEWED_WEIGHT, "phase_lr_factor": 1.0}
-            new["optimiser"] = {**known.optimiser.model_dump(), "lr": CORRECTION_LR}
+            new["optimiser"] = {**known.optimiser.model_dump(mode="json"), "lr": CORRECTION_LR}
             self.reasons["method_config"] = [
                 f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was "
                 f"reviewed counts {REVIEWED_WEIGHT:g} times what was predicted"
