@@ -267,8 +267,8 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
 def summary(result: dict) -> dict:
     """The figures asked for: the share of the distance, and the losses of what nobody touched."""
     means = {name: value["mean"] for name, value in result["dice"].items()}
-    way = means.get("complete", float("nan")) - means["before"]
-    share = {name: round((mean - means["before"]) / way, 3) for name, mean in means.items() if name != "before"}
+    way = means["complete"] - means["before"] if "complete" in means else 0.0
+    share = {name: round((mean - means["before"]) / way, 3) for name, mean in means.items() if name != "before" and way}
     before, after = (result["dice"][n]["per_structure"] for n in ("before", "corrected"))
     concern = {i for took in result["runs"]["corrected"]["corrections"] for i in took["regions_concern"]}
     change = {label: round(after[label] - value, 4) for label, value in before.items()}
