@@ -193,9 +193,21 @@ def test_a_case_list(tmp_path):
     assert (first.id, first.patient, second.patient) == ("7", "p", "8")
     assert first.scans[Phase.ARTERIAL].labels == tmp_path / "7" / "a_seg.nii.gz"
     assert first.scans[Phase.VENOUS].image == tmp_path / "elsewhere.nii.gz" and first.scans[Phase.VENOUS].labels is None
-    assert first.values == {0: 0, 1: 1, 2: 21, 255: 255} and first.annotated == {1}
+    assert first.values == {0: 0, 1: 1, 2: 21, 254: 254, 255: 255} and first.annotated == {1}
     assert first.transform == tmp_path / "7" / "a2v.h5"
     assert second.annotated == frozenset() and second.transform == "identity"
+
+
+def test_a_case_list_says_where_a_person_looked_and_what_the_values_tell_apart(tmp_path):
+    seen = {"image": "v.nii.gz", "labels": "v_seg.nii.gz", "reviewed": "v_seen.nii.gz"}
+    entry = {"id": "c", "venous": seen, "annotated": [], "told": ["liver", "21"]}
+    (case,) = read_dataset(listed(tmp_path, cases=[entry]))
+    assert case.scans[Phase.VENOUS].reviewed == tmp_path / "v_seen.nii.gz"
+    assert case.annotated == frozenset() and case.told == {1, 21}
+    with pytest.raises(UserError, match="'nothing' was annotated, which is no label"):
+        read_dataset(listed(tmp_path, cases=[{**entry, "told": ["nothing"]}]))
+    with pytest.raises(UserError, match="leaves the data set's folder"):
+        read_dataset(listed(tmp_path, cases=[{**entry, "venous": {**seen, "reviewed": "../x.nii.gz"}}]))
 
 
 @pytest.mark.parametrize(

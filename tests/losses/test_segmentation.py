@@ -104,3 +104,22 @@ def test_what_is_not_known_does_not_count():
     known = torch.ones(2, 3, 4, 4, dtype=torch.bool)
     known[..., 2:] = False
     assert ITEMS(p, y, known).item() == pytest.approx(ITEMS(p[..., :2], y[..., :2]).item(), abs=1e-9)
+
+
+def test_a_voxel_of_weight_three_counts_like_three_voxels():
+    torch.manual_seed(3)
+    logits, target = torch.randn(1, 3, 2, 2, 2, dtype=torch.float64), torch.randint(0, 3, (1, 2, 2, 2))
+    weight = torch.ones(1, 2, 2, 2)
+    weight[0, 1] = 3.0
+    repeated = torch.cat([logits, logits[:, :, 1:], logits[:, :, 1:]], dim=2)
+    twice = torch.cat([target, target[:, 1:], target[:, 1:]], dim=1)
+    for name, value in LOSS(repeated, twice).items():
+        assert LOSS(logits, target, weight)[name].item() == pytest.approx(value.item(), rel=1e-9)
+
+
+def test_weights_that_are_all_alike_change_nothing_and_what_is_unknown_has_none():
+    torch.manual_seed(4)
+    logits, target = torch.randn(1, 3, 2, 2, 2, dtype=torch.float64), torch.randint(0, 3, (1, 2, 2, 2))
+    target[0, 0, 0, 0] = 255
+    for name, value in LOSS(logits, target).items():
+        assert LOSS(logits, target, torch.full(target.shape, 4.0))[name].item() == pytest.approx(value.item(), rel=1e-6)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import yaml
-from dataset_files import good, make_run
+from dataset_files import drawn, good, make_run, save
 
 from napari_multiphase.config import PRESETS, method_config, preset
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
+from napari_multiphase.io.models import read_model, tensor_shapes, write_model
+from napari_multiphase.io.weights import read_weights
+from napari_multiphase.methods import method as chosen_method
 from napari_multiphase.training import plan as plan_module
 from napari_multiphase.training.cache import case_sources
 from napari_multiphase.training.estimate import cost_of, measured_speed
 from napari_multiphase.training.plan import plan_training
+from napari_multiphase.training.train import card_of, model_tensors, train
+from napari_multiphase.volume import Phase
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +170,60 @@ def test_an_unknown_method_or_preset_is_one_sentence():
         plan_training("phantoms", "unet")
     with pytest.raises(UserError, match="has no preset 'huge'"):
         plan_training("phantoms", "pcn", "huge")
+
+
+# --- going on from a model -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A PCN without translators that tells two structures apart, untrained."""
+    config = {"segmentor": {"widths": [4, 8]}, "shared_steps": 400, "phase_steps": 100}
+    run = preset("pcn", "smoke-segmentors").model_copy(update={"method_config": config, "labels": (0, 1, 2)})
+    folder = tmp_path / "model"
+    write_model(folder, card_of(run), model_tensors(chosen_method("pcn").objective(run)))
+    return str(folder)
+
+
+def as_corrected(folder, cases):
+    """What was looked at is written beside the venous labels; the arterial ones are left out."""
+    for entry in cases:
+        seen = np.zeros(drawn().shape, np.uint8)
+        seen[4:8] = 1
+        entry["venous"]["reviewed"] = save(folder / f"{entry['id']}_seen.nii.gz", seen)
+        entry["annotated"], entry["told"] = [], ["liver", "spleen"]
+        entry["arterial"].pop("labels")
+    return make_run(folder, cases).data.path
+
+
+def test_corrections_get_a_recipe_of_their_own(tmp_path, model):
+    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(3)])
+    made = plan_training(path, "pcn", start_from=model, memory_gb=8)
+    config = method_config("pcn", made.run.method_config)
+    assert written(made, tmp_path) == made.run
+    assert config.labelled == (Phase.VENOUS,) and config.shared_steps == 0 and config.segmentor.widths == (4, 8)
+    assert config.reviewed_weight > 1 and config.steps == config.phase_steps
+    stages = [stage for stage in chosen_method("pcn").objective(made.run).stages() if stage.steps]
+    assert [stage.name for stage in stages] == ["venous"]
+    assert stages[0].turns[0].optimiser.lr == config.optimiser.lr  # the rate that was chosen for corrections
+    text = " ".join(made.to_yaml().replace("#", "").split())
+    assert "what was reviewed counts" in text and "no arterial scan has labels" in text
+    assert "nothing is held out" in text
+
+
+def test_a_model_s_two_segmentors_go_on_apart(dataset, model):
+    config = method_config("pcn", plan_training(dataset, "pcn", start_from=model, memory_gb=8).run.method_config)
+    assert config.shared_steps == 0 and config.phase_steps == 30  # of 10 and half of the 40 in common
+    assert config.labelled == tuple(Phase) and config.reviewed_weight == 1
+
+
+def test_corrections_train_the_phase_that_was_corrected_and_leave_the_other(tmp_path, model):
+    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(2)])
+    run = plan_training(path, "pcn", start_from=model, memory_gb=8).run
+    short = {"method_config": {**run.method_config, "phase_steps": 2}, "threads": 1, "device": "cpu"}
+    tuned = train(run.model_copy(update=short), tmp_path / "run", processes=1)
+    shapes = tensor_shapes(tuned)
+    before, after = read_weights(read_model(Path(model)), shapes), read_weights(tuned, shapes)
+    same = {name: np.array_equal(before[name], after[name]) for name in shapes}
+    assert all(same[name] for name in shapes if name.startswith("arterial."))
+    assert not all(same[name] for name in shapes if name.startswith("venous."))

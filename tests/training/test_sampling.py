@@ -322,3 +322,46 @@ def test_without_a_case_annotated_in_full_nobody_shows_background():
     with pytest.raises(UserError, match="even 'b' lacks spleen"):
         check_draws(run(labels=(0, 1, 2)), [draw()], [part])
     check_draws(run(labels=(0, 1, 2)), [draw(knows_background=True)], [part])
+
+
+def corrected(where=(6, 7, 8)) -> TrainingCase:
+    """A prediction of which a person looked at one voxel, of background."""
+    whole = scan((20, 40, 40))
+    reviewed = np.zeros(whole.hu.shape, bool)
+    reviewed[where] = True
+    shown = np.where(reviewed, whole.channels, 255)
+    one = replace(whole, anchors=anchors(shown), reviewed=reviewed)
+    scans = dict.fromkeys(Phase, one)
+    return TrainingCase("seen", "seen", scans, scans, np.array([False, False, False]), (2.0, 1.0, 1.0))
+
+
+def test_patches_of_a_corrected_case_lie_where_somebody_looked():
+    for step in range(20):
+        batch = draw_batch(run(), Traits(), draw(focus_share=1.0, reviewed_weight=5.0), [corrected()], 0, step)
+        weight = batch.weight[Phase.VENOUS]
+        assert weight.shape == batch.y[Phase.VENOUS].shape and set(weight.unique().tolist()) <= {1.0, 5.0}
+        assert [int((item == 5).sum()) for item in weight] == [1] * 4  # each patch holds the voxel
+        at = int(np.ravel_multi_index((6, 7, 8), (20, 40, 40)))
+        assert set(hu_of(batch.x[Phase.VENOUS])[weight.numpy()[:, None] == 5].tolist()) == {at}
+
+
+def test_turned_patches_turn_what_was_looked_at_with_the_labels():
+    whole = blob()
+    reviewed = np.asarray(whole.scans[Phase.VENOUS].channels == 1)
+    scans = {phase: replace(one, reviewed=reviewed) for phase, one in whole.scans.items()}
+    turned = replace(whole, scans=scans, pair=scans)
+    batch = draw_batch(run(patch_vox=(16, 16, 16)), Traits(), draw(augment=TURNS, reviewed_weight=2.0), [turned], 0, 1)
+    assert torch.equal(batch.weight[Phase.VENOUS] == 2, batch.y[Phase.VENOUS] == 1)
+
+
+def test_ordinary_cases_count_everywhere_as_what_was_drawn():
+    batch = draw_batch(run(), Traits(), draw(reviewed_weight=5.0), [case()], 0, 0)
+    assert (batch.weight[Phase.VENOUS] == 5).all()
+    assert not draw_batch(run(), Traits(), draw(), [case()], 0, 0).weight
+
+
+def test_background_that_somebody_looked_at_tells_what_background_is():
+    check_draws(run(), [draw()], [corrected()])
+    nothing = corrected((2, 3, 4))  # a voxel of structure 1 alone
+    with pytest.raises(UserError, match="what is background"):
+        check_draws(run(labels=(0, 1, 2)), [draw()], [nothing])

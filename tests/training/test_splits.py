@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,3 +84,18 @@ def test_a_split_is_written_and_read_back(tmp_path):
     (tmp_path / "split.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_split(tmp_path)
+
+
+def test_a_corrected_case_judges_nothing_unless_it_is_complete():
+    looked = np.zeros((1, 1, 1), bool)
+
+    def corrected(number: int, complete: bool) -> TrainingCase:
+        plain = case(number, f"p{number}", complete)
+        scans = {phase: replace(scan, reviewed=looked) for phase, scan in plain.scans.items()}
+        return replace(plain, scans=scans)
+
+    partly = [corrected(number, False) for number in range(4)]
+    split = split_cases(partly, ValidationConfig(folds=2))
+    assert split.validation == () and len(split.train) == 4 and "nothing is held out" in split.notes[0]
+    whole = [*partly, corrected(4, True), corrected(5, True)]
+    assert split_cases(whole, ValidationConfig(folds=2)).validation == ("c4",)
