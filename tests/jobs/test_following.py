@@ -103,8 +103,13 @@ def test_states_in_the_order_of_a_life(run):
     training.stop(run)
     assert follower.read().stopping
     now = after("warning", "stopped; go on with", stopped=True)
+    assert now.state == "training" and now.stopping, "its process still has to end"
+    dead(run)
+    now = follower.read()
     assert now.state == "stopped" and not now.working and now.warnings == ["the disk is slow"]
+    (run / LOCK_FILE).write_text(json.dumps(whoami()))
     assert after("started", "going on", **MACHINE).state == "preparing"
+    dead(run)
     (run / "trainer.log").write_text("$ python\nTraceback\nValueError: x\n")
     now = after("failed", "ValueError: x")
     assert now.state == "failed" and now.cause == "ValueError: x" and "Traceback" in now.log

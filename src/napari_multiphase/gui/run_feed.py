@@ -21,7 +21,7 @@ class RunFeed(QObject):
         super().__init__()
         self._session, self._hear = session, hear
         self._follower: Follower | None = None
-        self._busy = False
+        self._busy, self._outdated = False, False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.look)
 
@@ -53,7 +53,8 @@ class RunFeed(QObject):
 
     def _arrived(self, follower: Follower, state: RunState | None) -> None:
         self._busy = False
-        if follower is not self._follower:
+        if follower is not self._follower or self._outdated:
+            self._outdated = False
             self.look()
         elif state is not None:
             if not state.working:
@@ -61,6 +62,7 @@ class RunFeed(QObject):
             self._hear(follower.folder, state)
 
     def wake(self) -> None:
-        """The run was started or resumed: look again and again."""
+        """The run was started or resumed: look again and again; what is being read now is from before."""
+        self._outdated = self._busy
         self.look()
         self._timer.start(_EVERY_MS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QPainter, QPaintEvent, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_multiphase.gui.dock_parts import heading, wrapped
@@ -42,7 +42,7 @@ class Picture(QWidget):
         self._fit()
         self.update()
 
-    def resizeEvent(self, event) -> None:  # type: ignore[no-untyped-def]
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
         """The height follows the width."""
         super().resizeEvent(event)
         self._fit()

@@ -162,7 +162,7 @@ class RunView(QWidget):
             self.bar.setValue(round(1000 * now.fraction))
         left = now.left_s()
         words = now.message + (f", {spell_seconds(left)} left" if left and now.working else "")
-        self.doing.setText(words if now.working else now.cause)
+        self.doing.setText(words if now.working else "")
         self.doing.setVisible(bool(self.doing.text()))
 
     def forget(self) -> None:

@@ -42,6 +42,8 @@ _START_TIP = "Train in a process of its own, which goes on when napari is closed
 _CHECK_TIP = "Read every case, and say what is wrong with it, who is held out, and what the run would take"
 _COPY_TIP = "The command that does the same without the window, for a terminal or a server"
 _STOP_TIP = "End after the current step and save; Resume goes on from there"
+_USE_TIP = "Put it among your models, first in the Segment dock"
+_EXPORT_TIP = "Copy the model, verified, to a folder of its own"
 _SETTLE_MS = 500
 _SEEN_MS = 50
 _MOST_RUNS = 12
@@ -58,6 +60,7 @@ class TrainDock(Dock):
         self._looked = False
         self._told: tuple[Path, str] | None = None
         self._asked = 0
+        self._had_studies = bool(recall("training_form", None))
         self._build_body()
         self.body.addStretch(1)
         self._build_footer()
@@ -84,7 +87,7 @@ class TrainDock(Dock):
             "Check what to learn from, then press Start training. Without cases of your own, the phantoms show how it "
             "goes in two minutes."
         )
-        self.cases, self.form = TrainingCases(self._refresh), TrainForm(self._on_form)
+        self.cases, self.form = TrainingCases(self._on_form, self._refresh), TrainForm(self._on_form)
         self.estimate, self.findings = wrapped(), wrapped()
         layout.addWidget(self.hint)
         layout.addWidget(self.cases)
@@ -104,8 +107,8 @@ class TrainDock(Dock):
         self.check = button("Check data", self._check, _CHECK_TIP)
         self.stop = button("Stop", self._stop, _STOP_TIP)
         self.resume = button("Resume", self._resume, "Go on exactly where it stopped")
-        self.use = button("Use this model", self._use, "Put it among your models, first in the Segment dock")
-        self.export = button("Export...", self._ask_export, "Copy the model, verified, to a folder of its own")
+        self.use = button("Use this model", self._use, _USE_TIP)
+        self.export = button("Export...", self._ask_export, _EXPORT_TIP)
         self.copy = button("Copy command", self._copy, _COPY_TIP)
         self.open_folder = button("Open run folder", self._open_folder, "Curves, settings, report, checkpoints, model")
         self.footer.addWidget(self.error)
@@ -188,7 +191,12 @@ class TrainDock(Dock):
         return self.cases.reason_not() or self.form.reason_not()
 
     def _on_form(self) -> None:
-        self.form.show_studies(bool(self._studies()))
+        studies = self._studies()
+        self.form.show_studies(bool(studies))
+        if studies and not self._had_studies:  # corrections are learned by the model that was corrected
+            self._had_studies = True
+            self.form.start_with(self.session.model.card.name if self.session.model else "")
+        self._had_studies = bool(studies)
         self.findings.hide()
         self._on_busy()
         self._asked += 1
@@ -224,15 +232,14 @@ class TrainDock(Dock):
         bad = [p for p in found["problems"] if p["level"] == "bad"]
         marks = [f"{'Cannot be used' if p in bad else 'Note'}: {p['case']}: {p['text']}" for p in found["problems"]]
         cases = f"{found['checked']} case{'' if found['checked'] == 1 else 's'} read"
-        head = f"{cases}: {len(bad)} cannot be used; repair or uncheck them." if bad else f"{cases}: fit to learn from."
-        lines = [head, *marks, *found["notes"]]
-        self.findings.setText("\n".join(lines))
+        head = (
+            f"{cases}: {len(bad)} faults; repair the files or leave the cases out."
+            if bad
+            else f"{cases}, none of them with a fault."
+        )
+        self.findings.setText("\n".join([head, *marks]))
         self.findings.show()
-        self.session.bridge.later(50, lambda: self.scroll_to(self.setup_end()))
-
-    def setup_end(self) -> QWidget:
-        """What is below the form."""
-        return self.findings
+        self.session.bridge.later(50, lambda: self.scroll_area.ensureWidgetVisible(self.findings, 0, 8))
 
     def _prepare(self, then: Any, title: str) -> None:
         folder = training.new_run_folder(self.form.values()["name"])
@@ -351,9 +358,9 @@ class TrainDock(Dock):
         self.resume.setVisible(now is not None and not working and not finished)
         self.resume.setText("Start training" if now is not None and now.state == "ready" else "Resume")
         self.open_folder.setVisible(not new)
-        for part in (self.use, self.export):
+        for part, tip in ((self.use, _USE_TIP), (self.export, _EXPORT_TIP)):
             part.setVisible(finished)
-            allow(part, busy, part.toolTip() if part.isEnabled() else "")
+            allow(part, busy, tip)
         reason = busy or self.reason_not()
         allow(self.start, reason, _START_TIP)
         allow(self.check, busy or self.cases.reason_not(), _CHECK_TIP)

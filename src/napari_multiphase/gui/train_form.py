@@ -16,7 +16,7 @@ _PRESETS = {
     "workstation": "workstation (hours, a GPU)",
     "paper": "paper (as published)",
 }
-_LENGTHS = {"preset": "as the preset says", "minutes": "minutes", "steps": "steps"}
+_LENGTHS = {"preset": "by preset", "minutes": "minutes", "steps": "steps"}
 _UNREVIEWED = {
     "sure": "as predicted where sure",
     "unknown": "unknown: the method fills them in",
@@ -165,6 +165,10 @@ class TrainForm(QWidget):
                 widget.setText(str(value))
             else:
                 widget.setValue(value)
+
+    def start_with(self, name: str) -> None:
+        """Start from the model of this name, or else from scratch."""
+        self.start_from.setCurrentIndex(max(0, self.start_from.findText(name)))
 
     def reason_not(self) -> str:
         """Why no run can be made of it; empty where one can."""

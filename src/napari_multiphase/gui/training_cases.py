@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_multiphase.studies.cases import CaseRow
 
 Kind = Literal["phantoms", "dataset", "study"]
-_HEIGHT_PX = 132
+_LEAST_ROWS, _MOST_ROWS = 2, 6
 _COUNTED = ("complete", "corrected", "predicted")
 
 
@@ -60,8 +60,7 @@ def dataset_source(path: Path) -> Source:
 
 def study_source(case: CaseRow) -> Source:
     """A study of the user's."""
-    states = [state for by_label in case.states.values() for state in by_label.values()]
-    counts = Counter(states)
+    counts: Counter[str] = Counter(state for by_label in case.states.values() for state in by_label.values())
     words = ", ".join(f"{counts[state]} {state}" for state in _COUNTED if counts[state]) or "not corrected"
     lines = [
         f"{phase}: " + ", ".join(f"{name_of(label)} {state}" for label, state in by_label.items())
@@ -90,23 +89,26 @@ class TrainingCases(QWidget):
     Parameters
     ----------
     changed : called when what is checked changed.
+    again : called when everything is to be looked for and listed anew.
     """
 
-    def __init__(self, changed: Callable[[], object]) -> None:
+    def __init__(self, changed: Callable[[], object], again: Callable[[], object]) -> None:
         super().__init__()
-        self._changed = changed
+        self._changed, self._look_again = changed, again
         self._sources: list[Source] = []
+        self._items: list[QTreeWidgetItem] = []
         self.tree = QTreeWidget()
-        self.tree.setHeaderLabels(["Learn from", "Structures", ""])
         self.tree.setRootIsDecorated(False)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.tree.setFixedHeight(_HEIGHT_PX)
         self.tree.setAccessibleName("Cases to learn from")
-        self.tree.header().setStretchLastSection(False)
-        self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.tree.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        self.tree.header().setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+        self._header = QHeaderView(Qt.Orientation.Horizontal, self.tree)
+        self.tree.setHeader(self._header)
+        self.tree.setHeaderLabels(["Learn from", "Structures", ""])
+        self._header.setStretchLastSection(False)
+        self._header.setMinimumSectionSize(18)
+        self._header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self._header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.tree.itemChanged.connect(self._on_check)
         self.warning = wrapped()
         self.add = QPushButton("Add data...")
@@ -115,7 +117,7 @@ class TrainingCases(QWidget):
         menu.addAction("Data set folder (dataset.json)...", self._ask_folder)
         menu.addAction("Case list or dataset.json...", self._ask_file)
         self.add.setMenu(menu)
-        self.again = button("Refresh", self._changed, "Look for studies again")
+        self.again = button("Refresh", again, "Look for studies again")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -129,11 +131,12 @@ class TrainingCases(QWidget):
 
     def fill(self, studies: Sequence[CaseRow]) -> None:
         """List everything anew; what was checked stays checked."""
-        chosen = set(recall("training_cases", [PHANTOMS.key]))
+        chosen = set(recall("training_cases", {"keys": [PHANTOMS.key]})["keys"])
         added = [dataset_source(Path(path)) for path in recall("training_data", [])]
         self._sources = [*(study_source(case) for case in studies), *added, PHANTOMS]
         self.tree.blockSignals(True)
         self.tree.clear()
+        self._items = []
         for source in self._sources:
             item = QTreeWidgetItem([source.title, source.structures, "!" if source.warning else ""])
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
@@ -141,21 +144,25 @@ class TrainingCases(QWidget):
             for column in range(3):
                 item.setToolTip(column, f"{source.warning}\n{source.tip}".strip())
             self.tree.addTopLevelItem(item)
+            self._items.append(item)
         self.tree.blockSignals(False)
+        rows = min(max(len(self._sources), _LEAST_ROWS), _MOST_ROWS)
+        line = max(18, self.tree.sizeHintForRow(0))
+        self.tree.setFixedHeight(self._header.sizeHint().height() + rows * line + 8)
         self._tell()
 
     def checked(self) -> list[Source]:
         """What is learned from, all of one kind."""
         return [
             source
-            for number, source in enumerate(self._sources)
-            if self.tree.topLevelItem(number).checkState(0) == Qt.CheckState.Checked
+            for source, item in zip(self._sources, self._items, strict=True)
+            if item.checkState(0) == Qt.CheckState.Checked
         ]
 
     def check(self, key: str, on: bool = True) -> None:
         """As a click on its box."""
         number = [source.key for source in self._sources].index(key)
-        self.tree.topLevelItem(number).setCheckState(0, Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+        self._items[number].setCheckState(0, Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
 
     def reason_not(self) -> str:
         """Why nothing can be learned from what is checked; empty where it can."""
@@ -178,9 +185,9 @@ class TrainingCases(QWidget):
             self.tree.blockSignals(True)
             for other, source in enumerate(self._sources):
                 if other != number and not (source.kind == kept.kind == "study"):
-                    self.tree.topLevelItem(other).setCheckState(0, Qt.CheckState.Unchecked)
+                    self._items[other].setCheckState(0, Qt.CheckState.Unchecked)
             self.tree.blockSignals(False)
-        remember("training_cases", [source.key for source in self.checked()])
+        remember("training_cases", {"keys": [source.key for source in self.checked()]})
         self._tell()
         self._changed()
 
@@ -206,5 +213,5 @@ class TrainingCases(QWidget):
         remember("last_data", str(path.parent))
         others = [other for other in recall("training_data", []) if other != str(path)]
         remember("training_data", [str(path), *others][:20])
-        remember("training_cases", [str(path)])
-        self._changed()
+        remember("training_cases", {"keys": [str(path)]})
+        self._look_again()

@@ -20,6 +20,8 @@ State = Literal["ready", "starting", "preparing", "training", "validating", "sto
 WORKING: frozenset[State] = frozenset(("starting", "preparing", "training", "validating"))
 _SIGNATURE = 256
 _LOG_BYTES = 6000
+_SILENT_S = 3600.0
+"""A run on another computer that said nothing for so long is taken for dead."""
 _NO_REASON = "ended without a word: most likely it was killed, or the computer ran out of memory or was switched off"
 
 Points = list[tuple[int, float]]
@@ -165,17 +167,17 @@ class Follower:
             now.message, now.fraction, now.remaining_s = "", None, None
             if alive:
                 now.state = "starting"
-            elif text := self.log_tail():
-                self._fail(now, "failed", _complaint(text))
+            elif training.begun_s(self.folder):
+                self._fail(now, "failed", _complaint(self.log_tail()))
         elif training.is_finished(self.folder):
             now.state, now.fraction, now.remaining_s = "finished", 1.0, None
+        elif alive:  # also where it has said that it stops: it may not have ended yet
+            now.state, now.stopping = self._doing(last), now.stopping or bool(last.data.get("stopped"))
         elif last.kind == "failed":
             self._fail(now, "failed", last.message)
         elif last.data.get("stopped"):
             now.state, now.remaining_s = "stopped", None
-        elif alive:
-            now.state = self._doing(last)
-        elif other := training.other_host(self.folder):
+        elif (other := training.other_host(self.folder)) and time.time() - last.time_s < _SILENT_S:
             now.state, now.message = self._doing(last), f"on {other}: {now.message}"
         else:
             self._fail(now, "lost", self._ending())
@@ -211,5 +213,5 @@ def _complaint(log: str) -> str:
     """What a process said that ended before its run began."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    last = said[-1] if said else lines[-1]
+    last = said[-1] if said else lines[-1] if lines else "$ "
     return f"the training process {_NO_REASON}" if last.startswith("$ ") else last

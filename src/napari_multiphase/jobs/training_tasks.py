@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ def stage_cases(context: Context, studies: Sequence[Path], folder: Path, unrevie
     from napari_multiphase.studies.corrections import write_cases
 
     context.on_event(Event("progress", "copying the corrected labels"))
-    return Path(write_cases([Workspace.open(Path(study)) for study in studies], Path(folder), unreviewed=unreviewed))
+    opened = [Workspace.open(Path(study)) for study in studies]
+    return Path(write_cases(opened, Path(folder), unreviewed, on_event=context.on_event, cancel=context.cancel))
 
 
 def plan_run(context: Context, form: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,13 +31,18 @@ def plan_run(context: Context, form: Mapping[str, Any]) -> dict[str, Any]:
     return dict(planned.facts)
 
 
-def check_run(context: Context, form: Mapping[str, Any]) -> dict[str, Any]:
+def check_run(
+    context: Context, form: Mapping[str, Any], studies: Sequence[Path] = (), unreviewed: str = "sure"
+) -> dict[str, Any]:
     """The facts of the plan, and every problem of the cases: {"case", "text", "level"}; each case is read."""
     from napari_multiphase.training.cache import case_sources
     from napari_multiphase.training.form import TrainingForm, plan_form
     from napari_multiphase.training.preflight import check_case, check_phases
 
-    planned = plan_form(TrainingForm.model_validate(form), on_event=context.on_event, cancel=context.cancel)
+    values = dict(form)
+    if studies:
+        values["dataset"] = str(stage_cases(context, studies, context.scratch / "cases", unreviewed))
+    planned = plan_form(TrainingForm.model_validate(values), on_event=context.on_event, cancel=context.cancel)
     run, problems = planned.plan.run, []
     sources = case_sources(run)
     for number, source in enumerate(sources):
@@ -56,11 +63,15 @@ def prepare_run(
     if folder.exists():
         raise UserError(f"{folder}: is there already; choose another name for the run")
     values = dict(form)
-    if studies:
-        values["dataset"] = str(stage_cases(context, studies, folder / "cases", unreviewed))
-    planned = plan_form(TrainingForm.model_validate(values), on_event=context.on_event, cancel=context.cancel)
-    context.cancel.check()
-    write_plan(planned, folder)
+    try:
+        if studies:
+            values["dataset"] = str(stage_cases(context, studies, folder / "cases", unreviewed))
+        planned = plan_form(TrainingForm.model_validate(values), on_event=context.on_event, cancel=context.cancel)
+        context.cancel.check()
+        write_plan(planned, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
@@ -78,13 +89,16 @@ def add_model(context: Context, folder: Path) -> Model:
             continue
         if there.card == wanted:
             return there
+        if there.card.name.casefold() == wanted.name.casefold():
+            raise UserError(
+                f"you have another model called '{there.card.name}' in {place}: remove that folder, or train this one "
+                "under another name"
+            )
     return model_add.add_model(Path(folder))
 
 
 def export_model(context: Context, folder: Path, target: Path) -> Path:
     """Copy a run's model, verified, into the new folder `target`."""
-    import shutil
-
     from napari_multiphase.io.atomic import atomic_new_folder
     from napari_multiphase.io.models import read_model
 
