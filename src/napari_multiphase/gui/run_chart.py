@@ -109,8 +109,8 @@ class RunChart(QWidget):
         self.plot.lines = lines
         self.plot.update()
         marks = (
-            f'<span style="color:{line.colour}">{"- -" if line.dashed else "&#8212;"}</span> '
-            f"{line.name.replace('_', ' ')}&nbsp;{line.points[-1][1]:.3g}"
+            f'<span style="color:{line.colour}">{"-&nbsp;-" if line.dashed else "&#8212;"}</span>&nbsp;'
+            + f"{line.name} {line.points[-1][1]:.3g}".replace("_", " ").replace(" ", "&nbsp;")
             for line in lines
         )
-        self.words.setText(" &nbsp; ".join(marks))
+        self.words.setText(" &nbsp;".join(marks))

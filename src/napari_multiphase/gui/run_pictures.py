@@ -28,10 +28,9 @@ def panels_of(path: Path) -> list[QPixmap]:
 class Picture(QWidget):
     """A pixmap as wide as there is room, in its own proportions."""
 
-    def __init__(self, tip: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.pixmap = QPixmap()
-        self.setToolTip(tip)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -77,23 +76,24 @@ class RunPictures(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title, self.caption = heading("Held-out case"), wrapped(faint=True)
-        self.pictures: dict[str, Picture] = {}
-        self.titles: dict[str, QLabel] = {}
+        self.caption = wrapped(faint=True)
+        self.titles: list[QLabel] = []
+        self.pictures: list[Picture] = []
         self.shown: tuple[Path, ...] = ()
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(3)
-        for number, (name, tip) in enumerate(_PANELS.items()):
+        for number in range(4):
             line, column = divmod(number, 2)
-            self.titles[name], self.pictures[name] = QLabel(name), Picture(tip)
-            grid.addWidget(self.titles[name], 2 * line, column)
-            grid.addWidget(self.pictures[name], 2 * line + 1, column)
+            self.titles.append(QLabel())
+            self.pictures.append(Picture())
+            grid.addWidget(self.titles[number], 2 * line, column)
+            grid.addWidget(self.pictures[number], 2 * line + 1, column)
             grid.setColumnStretch(column, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        layout.addWidget(self.title)
+        layout.addWidget(heading("Held-out case"))
         layout.addLayout(grid)
         layout.addWidget(self.caption)
         self.hide()
@@ -103,26 +103,29 @@ class RunPictures(QWidget):
         wanted = (previews[0], previews[-1]) if ended and len(previews) > 1 else tuple(previews[-1:])
         if wanted == self.shown:
             return
-        both = [panels_of(path) for path in wanted]
-        if not all(both) or not both:
+        panels = [panels_of(path) for path in wanted]
+        if not panels or not all(panels):
             self.hide()
             return
         self.shown = wanted
-        first, last = both[0], both[-1]
-        shown = {"scan": last[0], "reference": last[1], "before": first[2], "after": last[2]}
-        for name, pixmap in shown.items():
-            there = name != "before" or len(both) == 2
-            for part in (self.titles[name], self.pictures[name]):
-                part.setVisible(there)
-            self.pictures[name].set_pixmap(pixmap)
-        steps = [int(path.stem) for path in wanted]
-        self.titles["after"].setText("after" if ended else f"at step {steps[-1]:,}")
-        self.titles["before"].setText("before" if steps[0] == 0 else f"at step {steps[0]:,}")
-        self.caption.setText("The slice with the most structures; nobody learned from this case.")
+        first, last = int(wanted[0].stem), int(wanted[-1].stem)
+        scan, reference, newest = panels[-1]
+        shown = [("reference", reference), (f"at step {last:,}", newest)]
+        if len(panels) == 2:
+            before = (f"at step {first:,}" if first else "before", panels[0][2])
+            shown = [("scan", scan), ("reference", reference), before, ("after", newest)]
+        for number, (title, picture) in enumerate(zip(self.titles, self.pictures, strict=True)):
+            for part in (title, picture):
+                part.setVisible(number < len(shown))
+            if number < len(shown):
+                title.setText(shown[number][0])
+                picture.set_pixmap(shown[number][1])
+                picture.setToolTip(_TIPS.get(shown[number][0], "What the model finds there at that step"))
+        self.caption.setText("The slice with the most structures; nothing was learned from this case.")
         self.show()
 
 
-_PANELS = {
+_TIPS = {
     "scan": "A slice of a case that was held out",
     "reference": "What a person labelled there; grey: nobody looked at it",
     "before": "What the model found there before",

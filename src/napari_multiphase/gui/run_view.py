@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class ChangesTable(QWidget):
         super().__init__()
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(12)
+        self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(1)
         self._grid.setColumnStretch(0, 1)
         self.rows: dict[str, tuple[str, str, str]] = {}
@@ -83,7 +84,7 @@ class ChangesTable(QWidget):
         self.setVisible(first < last)
         if first >= last:
             return
-        self._line(0, "Dice of held-out cases", ("before" if first == 0 else f"step {first:,}", "after", "change"))
+        self._line(0, "Dice, held out", ("before" if first == 0 else f"step {first:,}", "after", "change"))
         for number, (name, (before, after)) in enumerate(by_name.items(), start=1):
             known = before is not None and after is not None
             change = after - before if before is not None and after is not None else math.nan
@@ -94,6 +95,7 @@ class ChangesTable(QWidget):
     def _line(self, line: int, name: str, words: tuple[str, str, str], colour: str = "") -> None:
         for column, text in enumerate((name, *words)):
             cell = QLabel(text)
+            cell.setToolTip(f"{name}: Dice of the held-out cases; 1 is perfect")
             if column:
                 cell.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             if line == 0:
@@ -144,12 +146,14 @@ class RunView(QWidget):
         self.changes.show_changes(now.dice if ended else {})
         self.changes_title.setVisible(self.changes.isVisibleTo(self))
         self.pictures.show_previews(now.previews, ended=ended)
-        losses = zip(now.losses.items(), LOSS_COLOURS * (1 + len(now.losses) // len(LOSS_COLOURS)), strict=False)
-        self.losses.show_lines([Line(name, colour, points) for (name, points), colour in losses])
+        newest = max((points[-1][0] for points in now.losses.values()), default=0)
+        losses = [(name, points) for name, points in now.losses.items() if points[-1][0] == newest]  # of this stage
+        colours = cycle(LOSS_COLOURS)
+        self.losses.show_lines([Line(name, next(colours), points) for name, points in losses])
         self.dice.show_lines([Line(name, _structure_colour(name), points, True) for name, points in now.dice.items()])
         self.split.setText(_split_of(folder))
         self.split.setVisible(bool(self.split.text()))
-        notes = list(dict.fromkeys(now.warnings))
+        notes = [note for note in dict.fromkeys(now.warnings) if note not in self.split.text()]
         self.warnings.setText("\n".join(f"Note: {note}" for note in notes[-_MOST_WARNINGS:]))
         self.warnings.setVisible(bool(notes))
 

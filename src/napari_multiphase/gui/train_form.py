@@ -16,6 +16,8 @@ _PRESETS = {
     "workstation": "workstation (hours, a GPU)",
     "paper": "paper (as published)",
 }
+_PRESETS_FROM = {"smoke": "try it, 2 min", "workstation": "in full", "paper": "in full, folds as published"}
+"""The same where a model goes on: network and patches are its own."""
 _LENGTHS = {"preset": "by preset", "minutes": "minutes", "steps": "steps"}
 _UNREVIEWED = {
     "sure": "as predicted where sure",
@@ -118,10 +120,11 @@ class TrainForm(QWidget):
     def _fill_presets(self, wanted: str = "") -> None:
         from napari_multiphase.config import PRESETS
 
-        names = sorted(PRESETS.get(self.method.currentData() or "", {}), key=lambda n: (n not in _PRESETS, n))
+        names = PRESETS.get(self.method.currentData() or "", {})
         wanted = wanted or self.preset.currentData() or "smoke"
         order = [name for name in _PRESETS if name in names] + [name for name in names if name not in _PRESETS]
-        _offer(self.preset, {name: _PRESETS.get(name, name) for name in order}, wanted)
+        words = _PRESETS_FROM if self.model() else _PRESETS
+        _offer(self.preset, {name: words.get(name, name) for name in order}, wanted)
 
     def _on_start(self) -> None:
         model = self.model()
@@ -129,6 +132,7 @@ class TrainForm(QWidget):
             self.method.setCurrentIndex(self.method.findData(model.method))
         reason = f"{model.name} is a {model.method} model, and goes on as one" if model else ""
         allow(self.method, reason, "How it learns")
+        self._fill_presets()
         self._on_change()
 
     def _on_change(self) -> None:
