@@ -140,6 +140,8 @@ class RunView(QWidget):
     def show_run(self, folder: Path, now: RunState) -> None:
         """The run as it is now."""
         words = "Stopping: the current step ends, then it is saved" if now.stopping else _STATES[now.state]
+        if now.state == "finished" and not now.dice:
+            words += ": nothing was held out, so there is no before and after to compare"
         self.state.setText(f"{folder.name}: {words[0].lower()}{words[1:]}" if now.working else words)
         self._show_progress(now)
         ended = now.state == "finished"

@@ -59,7 +59,7 @@ class TrainDock(Dock):
         self.now: RunState | None = None
         self._looked = False
         self._told: tuple[Path, str] | None = None
-        self._asked = 0
+        self._asked: dict[str, Any] = {}
         self._had_studies = bool(recall("training_form", None))
         self._build_body()
         self.body.addStretch(1)
@@ -172,6 +172,7 @@ class TrainDock(Dock):
         self._fill_runs()
         self._show_mode()
         if folder is None:
+            self._asked = {}
             self._refresh()
 
     # --- the form ------------------------------------------------------------------------------------------------
@@ -197,14 +198,16 @@ class TrainDock(Dock):
             self._had_studies = True
             self.form.start_with(self.session.model.card.name if self.session.model else "")
         self._had_studies = bool(studies)
-        self.findings.hide()
         self._on_busy()
-        self._asked += 1
-        asked = self._asked
+        asked = self._params()
+        if asked == self._asked:
+            return
+        self._asked = asked
+        self.findings.hide()
         self.session.bridge.later(_SETTLE_MS, lambda: self._ask_plan(asked))
 
-    def _ask_plan(self, asked: int) -> None:
-        if asked != self._asked or self.feed.folder is not None:
+    def _ask_plan(self, asked: dict[str, Any]) -> None:
+        if asked is not self._asked or self.feed.folder is not None:
             return
         if self.cases.reason_not() or self._studies():
             words = "Check data tells time and memory." if self._studies() else f"{self.cases.reason_not()}."
@@ -213,8 +216,8 @@ class TrainDock(Dock):
         self.estimate.setText("Working out time and memory...")
         self.session.quietly("plan_run", {"form": self._form()}, lambda facts: self._planned(asked, facts))
 
-    def _planned(self, asked: int, facts: Any) -> None:
-        if asked == self._asked:
+    def _planned(self, asked: dict[str, Any], facts: Any) -> None:
+        if asked is self._asked and not self.findings.isVisible():
             self.estimate.setText(_plan_words(facts) if facts else "No plan could be made; Check data says why.")
 
     def _params(self) -> dict[str, Any]:
@@ -222,11 +225,11 @@ class TrainDock(Dock):
         return {"form": self._form(), "studies": self._studies(), "unreviewed": unreviewed}
 
     def _check(self) -> None:
-        asked = self._asked
-        self.session.ask("check_run", "Checking the data", self._params(), lambda found: self._checked(asked, found))
+        asked = self._params()
+        self.session.ask("check_run", "Checking the data", asked, lambda found: self._checked(asked, found))
 
-    def _checked(self, asked: int, found: Any) -> None:
-        if asked != self._asked:
+    def _checked(self, asked: dict[str, Any], found: Any) -> None:
+        if asked != self._params():  # another form by now
             return
         self.estimate.setText(_plan_words(found))
         bad = [p for p in found["problems"] if p["level"] == "bad"]
