@@ -16,11 +16,20 @@ from napari_multiphase.jobs import training
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """Where cases are prepared, once for all tests."""
+    return tmp_path_factory.mktemp("prepared")
+
+
 @pytest.fixture
-def dock(workbench, qtbot, monkeypatch):
-    """The Train dock in front, its form filled; cases are prepared once for all tests."""
+def dock(prepared, workbench, qtbot, tmp_path):
+    """The Train dock in front, its form filled."""
     from napari_multiphase.gui.workbench import bring_forward, open_workbench
 
+    if sys.platform != "win32":
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "training-cache").symlink_to(prepared, target_is_directory=True)
     made = open_workbench(workbench[0])["Train"]
     bring_forward(made)
     qtbot.waitUntil(lambda: made.form.method.count() > 0, timeout=WAIT_MS)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
 from napari_multiphase.model import Model
 
+Unreviewed = Literal["sure", "unknown", "ignore"]
+"""What voxels that nobody looked at teach, see `studies.corrections.write_cases`."""
 
-def stage_cases(context: Context, studies: Sequence[Path], folder: Path, unreviewed: str = "sure") -> Path:
+
+def stage_cases(context: Context, studies: Sequence[Path], folder: Path, unreviewed: Unreviewed = "sure") -> Path:
     """Write what was corrected in `studies` as training cases into `folder`; the case list."""
     from napari_multiphase.studies import Workspace
     from napari_multiphase.studies.corrections import write_cases
@@ -32,7 +35,7 @@ def plan_run(context: Context, form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_run(
-    context: Context, form: Mapping[str, Any], studies: Sequence[Path] = (), unreviewed: str = "sure"
+    context: Context, form: Mapping[str, Any], studies: Sequence[Path] = (), unreviewed: Unreviewed = "sure"
 ) -> dict[str, Any]:
     """The facts of the plan, and every problem of the cases: {"case", "text", "level"}; each case is read."""
     from napari_multiphase.training.cache import case_sources
@@ -54,7 +57,11 @@ def check_run(
 
 
 def prepare_run(
-    context: Context, form: Mapping[str, Any], folder: Path, studies: Sequence[Path] = (), unreviewed: str = "sure"
+    context: Context,
+    form: Mapping[str, Any],
+    folder: Path,
+    studies: Sequence[Path] = (),
+    unreviewed: Unreviewed = "sure",
 ) -> Path:
     """Make a run folder: the snapshot of the corrected studies, if any, and ``plan.yaml``. Nothing is started."""
     from napari_multiphase.training.form import TrainingForm, plan_form, write_plan

@@ -16,11 +16,11 @@ from napari_multiphase.inference.device import choose_device, device_words
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.training.cache import case_sources
 from napari_multiphase.training.draft import PHANTOMS, outline
-from napari_multiphase.training.estimate import cost_of, measured_speed
+from napari_multiphase.training.estimate import Cost, measured_speed
 from napari_multiphase.training.plan import TrainingPlan, plan_training
 from napari_multiphase.training.run_folder import PLAN_FILE
 from napari_multiphase.training.splits import split_cases
-from napari_multiphase.training.steps import with_steps
+from napari_multiphase.training.steps import stage_steps, with_steps
 
 TRY_IT = "smoke"
 TRY_IT_MINUTES = 2.0
@@ -68,7 +68,7 @@ def plan_form(form: TrainingForm, *, on_event: OnEvent = ignore, cancel: Cancel 
         each_s = made.cost.seconds(speed) / sum(stage.steps for stage in made.cost.stages)
         run = with_steps(run, max(1, round(amount if length == "steps" else 60 * amount / each_s)))
     run = RunConfig.model_validate({**run.model_dump(), "seed": form.seed, "name": form.name})
-    cost = cost_of(run, device)
+    cost = made.cost if length == "preset" else _of_length(made.cost, run)
     steps = sum(stage.steps for stage in cost.stages)
     reasons = dict(made.reasons)
     if length != "preset":
@@ -92,6 +92,14 @@ def plan_form(form: TrainingForm, *, on_event: OnEvent = ignore, cancel: Cancel 
     }
     values = {**made.values, **{k: v for k, v in run.model_dump(mode="json").items() if k in (*made.values, "seed")}}
     return PlannedRun(replace(made, run=run, cost=cost, reasons=reasons, values=values), facts)
+
+
+def _of_length(cost: Cost, run: RunConfig) -> Cost:
+    """`cost` of the same networks and stages for the steps of `run`; nothing is counted again."""
+    now = stage_steps(run)
+    stages = tuple(replace(stage, steps=steps) for stage, steps in zip(cost.stages, now, strict=True))
+    before, after = (sum(s.operations * s.steps for s in which) for which in (cost.stages, stages))
+    return replace(cost, stages=stages, operations=cost.operations * after / before)
 
 
 def write_plan(planned: PlannedRun, folder: Path) -> Path:

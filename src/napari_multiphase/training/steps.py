@@ -28,7 +28,7 @@ def with_steps(run: RunConfig, wanted: int) -> RunConfig:
         if abs(wanted - count_steps(tried)) < abs(rest):
             run, rest = tried, wanted - count_steps(tried)
             scaled = _full_config(run)
-    longest = max(stage.steps for stage in method(run.method).objective(run).stages())
+    longest = max(stage_steps(run))
     validation = run.validation.model_dump()
     validation["every"] = min(validation["every"], max(1, math.ceil(longest / LOOKS)))
     return RunConfig.model_validate({**run.model_dump(), "validation": validation})
@@ -36,8 +36,13 @@ def with_steps(run: RunConfig, wanted: int) -> RunConfig:
 
 def count_steps(run: RunConfig) -> int:
     """Of all stages."""
+    return sum(stage_steps(run))
+
+
+def stage_steps(run: RunConfig) -> list[int]:
+    """Of each stage that has steps, in their order."""
     with torch.device("meta"):
-        return sum(stage.steps for stage in method(run.method).objective(run).stages())
+        return [stage.steps for stage in method(run.method).objective(run).stages() if stage.steps]
 
 
 def _full_config(run: RunConfig) -> dict[str, Any]:
