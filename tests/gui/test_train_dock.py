@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from window_steps import WAIT_MS, click
+from window_steps import click
 
 from napari_multiphase.config.files import read_run
 from napari_multiphase.jobs import training
 
-pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]
+WAIT_MS = 600_000
+"""A process that starts torch, in a process that starts torch, beside others: seconds alone, minutes in a crowd."""
 
 
 @pytest.fixture(scope="session")

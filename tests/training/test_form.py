@@ -22,14 +22,14 @@ def test_no_stage_is_lost_where_the_steps_are_fewer_than_the_stages():
 
 
 def test_every_field_is_in_the_file(tmp_path):
-    form = TrainingForm(method="hpn", preset="smoke", length="steps", amount=7, seed=11, name="mine")
+    form = TrainingForm(method="hpn", preset="smoke", length="steps", amount=8, seed=11, name="mine")
     planned = plan_form(form)
     run = read_run(write_plan(planned, tmp_path))
     assert run == planned.plan.run
-    assert (run.method, run.seed, run.name, run.method_config["steps"], run.start_from) == ("hpn", 11, "mine", 7, None)
-    assert planned.facts["steps"] == 7 and planned.facts["seconds"] > 0 and planned.facts["memory_mb"] > 100
+    assert (run.method, run.seed, run.name, run.method_config["steps"], run.start_from) == ("hpn", 11, "mine", 4, None)
+    assert planned.facts["steps"] == 8 and planned.facts["seconds"] > 0 and planned.facts["memory_mb"] > 100
     assert len(planned.facts["train"]) == 3 and len(planned.facts["validation"]) == 1
-    assert "7 steps in all: as asked" in (tmp_path / "plan.yaml").read_text()
+    assert "8 steps in all: as asked" in (tmp_path / "plan.yaml").read_text()
 
 
 def test_the_preset_for_trying_a_model_further_takes_about_two_minutes(tmp_path):

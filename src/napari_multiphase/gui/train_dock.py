@@ -209,6 +209,8 @@ class TrainDock(Dock):
     def _ask_plan(self, asked: dict[str, Any]) -> None:
         if asked is not self._asked or self.feed.folder is not None:
             return
+        if self.session.job is not None and self.session.job.task in _SHOWN:
+            return  # which plans as well
         if self.cases.reason_not() or self._studies():
             words = "Check data tells time and memory." if self._studies() else f"{self.cases.reason_not()}."
             self.estimate.setText(words)
