@@ -13,7 +13,7 @@ import json, sys, time
 import napari, napari._qt.qt_main_window, napari.components.overlays, napari.utils.notifications, napari.layers
 began, began_cpu = time.perf_counter(), time.process_time()
 import napari_multiphase.gui.study_dock, napari_multiphase.gui.segment_dock, napari_multiphase.gui.compare_dock
-import napari_multiphase.gui.translate_dock, napari_multiphase.gui.workbench
+import napari_multiphase.gui.translate_dock, napari_multiphase.gui.train_dock, napari_multiphase.gui.workbench
 import napari_multiphase.gui.io, napari_multiphase.gui.show, napari_multiphase.gui.marks, napari_multiphase.gui.readout
 print(json.dumps({"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - began_cpu,
                   "torch": "torch" in sys.modules}))

@@ -28,11 +28,18 @@ def open_workbench(viewer: napari.Viewer) -> dict[str, QWidget]:
     from napari_multiphase.gui.correct_dock import CorrectDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
+    from napari_multiphase.gui.train_dock import TrainDock
     from napari_multiphase.gui.translate_dock import TranslateDock
 
     docks: dict[str, QWidget] = {}
-    makers = {"Study": StudyDock, "Segment": SegmentDock, "Translate": TranslateDock, "Compare": CompareDock}
-    makers["Correct"] = CorrectDock
+    makers = {
+        "Study": StudyDock,
+        "Segment": SegmentDock,
+        "Translate": TranslateDock,
+        "Compare": CompareDock,
+        "Correct": CorrectDock,
+        "Train": TrainDock,
+    }
     for name, make in makers.items():
         full_name = f"{name} (Multiphase)"  # as napari's own menu calls it, so that its tick follows the dock
         if full_name not in viewer.window.dock_widgets:

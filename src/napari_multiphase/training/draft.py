@@ -31,10 +31,10 @@ from napari_multiphase.volume import Phase
 PHANTOMS = "phantoms"
 FIELDS = (
     "method", "name", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "batch", "accumulate",
-    "validation", "start_from", "method_config",
+    "validation", "start_from", "seed", "method_config",
 )  # fmt: skip
 """Of a run, those that a plan decides, in the file's order."""
-_OPTIONAL = ("start_from", "method_config")
+_OPTIONAL = ("start_from", "seed", "method_config")
 _SMOKE = "smoke"
 _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
@@ -82,6 +82,10 @@ class Draft:
         if card.method != self.run.method:
             raise UserError(f"model '{card.name}' is a {card.method} model; give --method {card.method}")
         self.fixed = f"of model '{card.name}'"
+        if isinstance(self.run.data, PhantomConfig):  # as large as before, at the model's spacing
+            size = zip(self.run.data.case_vox, self.run.spacing_mm, card.spacing_mm, strict=True)
+            case_vox = [16 * max(3, round(n * before / (16 * now))) for n, before, now in size]
+            self.change(data={**self.run.data.model_dump(), "case_vox": case_vox})
         self.change(
             start_from=str(model.folder) if Path(name).is_dir() else name,
             name=f"{card.name}-tuned",
@@ -140,7 +144,7 @@ class Draft:
 
     def _split(self, sources: Sequence[CaseSource]) -> None:
         traits = self._traits()
-        cases = [_outline(self.run, source) for source in sources]
+        cases = [outline(self.run, source) for source in sources]
         split = split_cases(cases, self.run.validation, traits.reads)
         self.because(
             "validation", f"{len(split.train)} cases to learn from, {len(split.validation)} held out, by patient"
@@ -310,7 +314,7 @@ def _objective(run: RunConfig) -> Objective:
         return method(run.method).objective(run)
 
 
-def _outline(run: RunConfig, source: CaseSource) -> TrainingCase:
+def outline(run: RunConfig, source: CaseSource) -> TrainingCase:
     """What a case will have, as far as is known unread: its phases, and labels in each if anything was annotated."""
     annotated, told = (annotated_channels(run.labels, ids) for ids in (source.annotated, source.told))
     point, nothing = np.zeros((1, 3), np.int32), np.empty((0, 0, 0))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event, OnEvent
 
@@ -49,7 +51,7 @@ def locked(folder: Path, on_event: OnEvent) -> Iterator[None]:
             raise
         _held.add(handle)
         handle.truncate(0)
-        handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        handle.write(json.dumps(whoami()).encode())
     except OSError as error:
         words = (error.strerror or str(error)).lower()
         on_event(Event("warning", f"{path} cannot be locked ({words}); see that no other run uses this folder"))
@@ -59,6 +61,12 @@ def locked(folder: Path, on_event: OnEvent) -> Iterator[None]:
         if handle is not None:
             _held.discard(handle)
             handle.close()
+
+
+def whoami() -> dict[str, str | int | float]:
+    """How this process is known again: numbers are given anew, so its creation belongs to it (seconds since 1970)."""
+    own = psutil.Process()
+    return {"pid": own.pid, "host": socket.gethostname(), "created_s": own.create_time()}
 
 
 def _lock(handle: IO[bytes]) -> None:

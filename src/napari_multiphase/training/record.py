@@ -13,26 +13,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event, OnEvent, ignore
+from napari_multiphase.training.run_folder import EVENTS_FILE, METRICS_FILE, Row, Split
 
-EVENTS_FILE = "events.jsonl"
-METRICS_FILE = "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
-
-Split = Literal["train", "validation"]
-
-
-class Row(NamedTuple):
-    """One line of ``metrics.csv``; `step` counts over all stages."""
-
-    step: int
-    stage: str
-    split: Split
-    name: str
-    value: float
 
 
 class Recorder:

@@ -2,7 +2,8 @@
 
 A run folder holds ``run.yaml`` (the configuration, every field), ``split.json`` (who is held out), ``data.json``
 (hashes of the cases), ``events.jsonl`` (everything the run said), ``metrics.csv`` (losses and Dice), ``previews/``,
-``checkpoints/`` (the last two), ``report.html``, and at the end ``model/``.
+``checkpoints/`` (the last two), ``report.html``, and at the end ``model/``. A file ``stop`` in it ends the run after
+the current step, as Ctrl+C does.
 """
 
 from __future__ import annotations
@@ -38,16 +39,15 @@ from napari_multiphase.training.lock import locked
 from napari_multiphase.training.loop import Loop
 from napari_multiphase.training.preview import PREVIEW_FOLDER, write_preview
 from napari_multiphase.training.processes import Processes
-from napari_multiphase.training.record import METRICS_FILE, Recorder, read_metrics
+from napari_multiphase.training.record import Recorder, read_metrics
 from napari_multiphase.training.report import REPORT_FILE, machine, write_report
+from napari_multiphase.training.run_folder import METRICS_FILE, MODEL_FOLDER, RUN_FILE, CancelOrStop
 from napari_multiphase.training.sampling import check_draws, draw_batch
 from napari_multiphase.training.splits import Split, read_split, split_cases, write_split
 from napari_multiphase.training.validate import validate
 from napari_multiphase.volume import Phase
 
-RUN_FILE = "run.yaml"
 DATA_FILE = "data.json"
-MODEL_FOLDER = "model"
 WEIGHT_FILES = {"imagenet_weights", "encoder_weights", "translators_from"}
 
 
@@ -73,7 +73,7 @@ def train(
             for note in notes:
                 on_event(Event("warning", note))
         team.wait()
-        return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, resumed=False)
+        return _Run(run, folder, team, on_event, CancelOrStop(folder, cancel or Cancel())).go(processes, resumed=False)
 
 
 def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Model:
@@ -94,7 +94,7 @@ def resume(folder: Path, *, processes: int = 2, on_event: OnEvent = ignore, canc
     team = Processes(run)
     with _alone(folder, team, on_event):
         team.wait()
-        return _Run(run, folder, team, on_event, cancel or Cancel()).go(processes, resumed=True)
+        return _Run(run, folder, team, on_event, CancelOrStop(folder, cancel or Cancel())).go(processes, resumed=True)
 
 
 def _alone(folder: Path, team: Processes, on_event: OnEvent) -> AbstractContextManager[None]:
@@ -125,7 +125,7 @@ class _Run:
     folder: Path
     team: Processes
     on_event: OnEvent
-    cancel: Cancel
+    cancel: CancelOrStop
     recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +136,10 @@ class _Run:
         try:
             return self._go(processes, resumed)
         except Cancelled:
-            self.tell(Event("warning", f"stopped; `multiphase train --resume {self.folder}` goes on"))
+            if self.team.count == 1:  # others might not have seen it yet
+                self.cancel.forget()
+            words = f"stopped; `multiphase train --resume {self.folder}` goes on"
+            self.tell(Event("warning", words, data={"stopped": True}))
             self._report()
             raise
         except Exception as error:
@@ -147,7 +150,7 @@ class _Run:
 
     def _go(self, processes: int, resumed: bool) -> Model:
         run, team = self.run, self.team
-        self.tell(Event("started", "going on" if resumed else "training", data={"machine": machine()}))
+        self.tell(Event("started", _run_words(run, resumed), data={"machine": machine()}))
         start = self._start() if resumed else None
         if team.main:
             self.recorder.rewind({"metrics_bytes": 0} if start is None else start.meta["records"])
@@ -165,16 +168,23 @@ class _Run:
         if start is None and run.start_from:
             load_start(objective, find_model(run.start_from))
         objective.to(team.device).train()
+        stages = [stage for stage in objective.stages() if stage.steps]
+        steps = sum(stage.steps for stage in stages)
 
         def look(stage: Stage, step: int) -> None:
             # A process without cases takes part all the same: the sums are over all of them.
             show = partial(self._show, step) if team.main else None
+            if held:
+                words = f"looking at {len(held)} held-out case{'' if len(held) == 1 else 's'}"
+                self.tell(Event("progress", words, step / steps, data={"validation": True, "step": step}))
             values = validate(run, chosen, objective.nets, held, team, show)
             if team.main and values:
                 self.recorder.metrics("validation", stage.name, step, values)
                 self.tell(Event("metric", _dice_words(values), data={"validation": True, "step": step, **values}))
                 self._report()
 
+        if start is None and run.start_from and stages:
+            look(stages[0], 0)  # what the model knew before
         Loop(
             run,
             traits,
@@ -282,6 +292,13 @@ class _Run:
     def _hear(self, event: Event) -> None:
         """A warning of the recorder itself: it cannot write this down."""
         self.on_event(event)
+
+
+def _run_words(run: RunConfig, resumed: bool) -> str:
+    data = f"{run.data.cases} phantoms" if isinstance(run.data, PhantomConfig) else f"the cases of {run.data.path}"
+    start = f"from {run.start_from}" if run.start_from else "from scratch"
+    done = "going on with" if resumed else "training"
+    return f"{done} '{run.name}': {run.method} {start}, on {data}, seed {run.seed}"
 
 
 def _dice_words(values: dict[str, float]) -> str:
