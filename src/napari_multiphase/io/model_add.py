@@ -131,6 +131,8 @@ def _members(files: Files, top: PurePosixPath) -> list[PurePosixPath]:
     names = files.names()
     if len(names) > _MOST_FILES:
         raise UserError(f"{files.path}: holds {len(names)} files, too many for a model; get it again")
+    if not all(map(str.isprintable, names)):
+        raise UserError(f"{files.path}: holds a file whose name cannot be printed; get it again")
     if len({name.casefold() for name in names}) < len(names):
         raise UserError(f"{files.path}: names a file twice; get it again")
     members = []
