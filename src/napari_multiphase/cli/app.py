@@ -14,6 +14,7 @@ from napari_multiphase.cli.plan import plan
 from napari_multiphase.cli.register import carry, register
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
+from napari_multiphase.cli.share import share
 from napari_multiphase.cli.train import export, train
 from napari_multiphase.cli.translate import translate
 
@@ -32,6 +33,7 @@ app.command()(carry)
 app.command()(segment)
 app.command()(translate)
 app.command()(evaluate)
+app.command()(share)
 app.add_typer(models.app, name="models")
 app.command()(plan)
 app.command()(train)

@@ -81,7 +81,7 @@ figure{margin:0}figure img{width:100%;border-radius:6px;display:block}
 figcaption{font-size:12px;color:#66717f;margin-top:4px}
 code{background:#eef1f5;border-radius:4px;padding:1px 6px;font-size:12px}.cases{line-height:1.9;margin-top:0}
 pre{background:#f5f7fa;border-radius:6px;padding:12px;overflow:auto;font-size:12.5px;line-height:1.45}
-summary{cursor:pointer;color:#66717f}
+summary{cursor:pointer;color:#66717f}.faint{color:#66717f;font-size:13px}
 @media print{body{background:#fff}main{padding:0}section,figure,tr{break-inside:avoid}section{border:0;padding:0}}
 """
 

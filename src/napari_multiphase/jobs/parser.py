@@ -13,7 +13,7 @@ from pathlib import Path
 from napari_multiphase.jobs.server import serve
 from napari_multiphase.jobs.worker import step_back
 
-ALLOWED = ("scan", "open", "look", "pair", "warm_parser")
+ALLOWED = ("scan", "open", "look", "pair", "warm_parser", "look_at_model", "add_model")
 _MIN_BYTES = 4 << 30
 _SHARE_OF_RAM = 0.75
 

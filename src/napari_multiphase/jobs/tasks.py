@@ -16,6 +16,7 @@ from napari_multiphase.config import RegisterOptions, SegmentOptions, TranslateO
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
 from napari_multiphase.jobs.server import Context
+from napari_multiphase.jobs.sharing import SHARING_TASKS
 from napari_multiphase.jobs.translating import TRANSLATION_TASKS
 from napari_multiphase.jobs.window import WINDOW_TASKS
 from napari_multiphase.model import Model
@@ -346,3 +347,4 @@ TASKS: dict[str, Callable[..., Any]] = {
 }
 TASKS.update(WINDOW_TASKS)
 TASKS.update(TRANSLATION_TASKS)
+TASKS.update(SHARING_TASKS)
