@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -120,6 +121,23 @@ class Study:
     def with_transform(self, transform: PhaseTransform) -> Study:
         """The same study, registered."""
         return replace(self, transform=transform)
+
+
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm")
+_LONGEST = 24
+
+
+def title_of(study: Study, inputs: Iterable[Path] = ()) -> str:
+    """A short name for layers: the patient, or the folder that was opened or holds the files."""
+    header = study.volumes[study.fused_phase].source.header
+    patient = str(header.get("patient_id") or "").strip()
+    if 0 < len(patient) <= _LONGEST:
+        return patient
+    paths = list(inputs)
+    first = paths[0] if paths else study.volumes[study.fused_phase].source.path
+    ending = next((e for e in _ENDINGS if first.name.lower().endswith(e)), "")
+    name = first.parent.name if ending and ending != ".zip" else first.name.removesuffix(ending)
+    return name.replace("sample_data", "sample")[:_LONGEST] or study.id
 
 
 @dataclass(frozen=True)

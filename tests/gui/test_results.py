@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_multiphase.gui.results import rows_of
-from napari_multiphase.gui.roles import describe, explain, found_scan, title_of
-from napari_multiphase.study import Study
+from napari_multiphase.gui.roles import describe, explain, found_scan
+from napari_multiphase.study import Study, title_of
 from napari_multiphase.volume import Phase, Volume
 
 

@@ -121,13 +121,14 @@ def test_changes_are_kept_and_counted(folder: Path, study: Study) -> None:
     place = workspace.new_prediction_folder("pcn phantom/v1")
     place.mkdir(parents=True)
     workspace.add_prediction(place, "pcn", notes=("rigid only",))
-    workspace.set_annotation(Phase.VENOUS, "annotations/venous.sqlite", {1: "corrected", 21: "complete"})
+    workspace.set_annotation(Phase.VENOUS, "annotations/venous.sqlite")
     again = Workspace.open(folder)
     assert again.revision == 3
     assert again.transform is not None
     assert [entry.folder for entry in again.predictions] == ["predictions/001-pcn-phantom-v1"]
     assert again.predictions[0].notes == ["rigid only"]
-    assert again.annotations[Phase.VENOUS].structures == {1: "corrected", 21: "complete"}
+    assert again.annotations[Phase.VENOUS].file == "annotations/venous.sqlite"
+    assert again.title == "scans"
     assert again.new_prediction_folder("pcn").name == "002-pcn" or place.name != "001-pcn"
     again.set_transform(None)
     assert Workspace.open(folder).transform is None
@@ -185,6 +186,29 @@ def test_two_writers_do_not_overwrite_each_other(folder: Path, study: Study) -> 
     with pytest.raises(UserError, match="another window"):
         first.set_transform(None)
     assert Workspace.open(folder).transform is not None
+
+
+def test_what_is_only_added_goes_on_top_of_what_another_wrote(folder: Path, study: Study) -> None:
+    first = Workspace.create(folder, study)
+    second = Workspace.open(folder)
+    for number, workspace in enumerate((first, second, first)):
+        (folder / str(number)).mkdir()
+        workspace.add_prediction(str(number), f"m{number}")
+    second.set_annotation(Phase.ARTERIAL, "annotations/arterial.sqlite")
+    found = Workspace.open(folder)
+    assert [entry.model for entry in found.predictions] == ["m0", "m1", "m2"]
+    assert found.annotations[Phase.ARTERIAL].file == "annotations/arterial.sqlite"
+    assert found.revision == 4
+
+
+def test_a_study_of_version_2_is_read(folder: Path, study: Study) -> None:
+    Workspace.create(folder, study).set_annotation(Phase.VENOUS, "a.sqlite")
+    data = json.loads((folder / STUDY_FILE).read_text())
+    data["annotations"]["venous"]["structures"] = {"1": "corrected"}
+    (folder / STUDY_FILE).write_text(json.dumps({**{k: v for k, v in data.items() if k != "title"}, "version": 2}))
+    found = Workspace.open(folder)
+    assert found.annotations[Phase.VENOUS].file == "a.sqlite"
+    assert found.title == study.id
 
 
 def test_an_existing_study_is_not_overwritten(folder: Path, study: Study) -> None:

@@ -1,16 +1,13 @@
-"""The scans that were found, as the Study dock shows them, and how a study is called. No Qt, no napari."""
+"""The scans that were found, as the Study dock shows them, in words. No Qt, no napari."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from napari_multiphase.study import Study
 
 
 @dataclass(frozen=True)
@@ -40,23 +37,6 @@ def found_scan(entry: Mapping[str, Any]) -> FoundScan:
         remarks=(*entry["problems"], *entry["notes"]),
         thumbnail=entry["thumbnail"],
     )
-
-
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm")
-_LONGEST = 24
-
-
-def title_of(study: Study, inputs: Iterable[Path]) -> str:
-    """A short name for layers: the patient, or the folder that was opened or holds the files."""
-    header = study.volumes[study.fused_phase].source.header
-    patient = str(header.get("patient_id") or "").strip()
-    if 0 < len(patient) <= _LONGEST:
-        return patient
-    paths = list(inputs)
-    first = paths[0] if paths else study.volumes[study.fused_phase].source.path
-    ending = next((e for e in _ENDINGS if first.name.lower().endswith(e)), "")
-    name = first.parent.name if ending and ending != ".zip" else first.name.removesuffix(ending)
-    return name.replace("sample_data", "sample")[:_LONGEST] or study.id
 
 
 def describe(scan: FoundScan) -> str:

@@ -15,8 +15,8 @@ from napari_multiphase.events import Event
 from napari_multiphase.gui.bridge import Bridge
 from napari_multiphase.gui.private import ListedTask
 from napari_multiphase.gui.remember import add_recent, preference
-from napari_multiphase.gui.roles import FoundScan, found_scan, title_of
-from napari_multiphase.study import PhaseTransform, Prediction, Study
+from napari_multiphase.gui.roles import FoundScan, found_scan
+from napari_multiphase.study import PhaseTransform, Prediction, Study, title_of
 from napari_multiphase.volume import Phase
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -20,18 +21,19 @@ from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io import dicom
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.images import read_image
+from napari_multiphase.io.lock import briefly
 from napari_multiphase.io.places import data_folder
 from napari_multiphase.io.transforms import read_transform, write_transform
 from napari_multiphase.studies.fit import report
-from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
+from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study, title_of
 from napari_multiphase.volume import Phase, Volume
 
 STUDY_FILE = "study.json"
+LOCK_FILE = ".study.lock"
 FORMAT = "napari-multiphase study"
-VERSION = 2
-"""2: the transform between the phases also lies in ITK files, where a dense one is read from."""
-
-StructureState = Literal["predicted", "corrected", "complete", "not annotated"]
+VERSION = 3
+"""2: the transform between the phases also lies in ITK files, where a dense one is read from. 3: a title; the states of
+structures lie with the annotation."""
 
 
 def _affine(rows: list[list[float]]) -> list[list[float]]:
@@ -110,10 +112,11 @@ class PredictionEntry(_Part):
 
 
 class AnnotationEntry(_Part):
-    """The corrected labels of a phase: the file inside the study and each structure's state, by label id."""
+    """The corrected labels of a phase: the file inside the study. Each structure's state lies in that file."""
+
+    model_config = ConfigDict(extra="ignore")  # version 2 named the states here as well
 
     file: InsidePath
-    structures: dict[int, StructureState] = Field(default_factory=dict)
 
 
 class StudyFile(_Part):
@@ -122,6 +125,7 @@ class StudyFile(_Part):
     format: Literal["napari-multiphase study"] = "napari-multiphase study"
     version: int = VERSION
     id: str = Field(pattern=r"^[0-9a-f]{6,64}$")
+    title: str = Field(default="", max_length=200)
     revision: int = Field(default=0, ge=0)
     created: str
     scans: dict[Phase, ScanEntry] = Field(min_length=1)
@@ -149,7 +153,7 @@ class Workspace:
         scans = {}
         for phase, volume in study.volumes.items():
             scans[phase] = _scan_entry(folder, volume, study.guesses.get(phase))
-        state = StudyFile(id=study.id, created=_now(), scans=scans)
+        state = StudyFile(id=study.id, title=title_of(study), created=_now(), scans=scans)
         workspace = Workspace(folder, state)
         workspace._write(state)
         if study.transform is not None:
@@ -170,6 +174,11 @@ class Workspace:
     def id(self) -> str:
         """The study's id."""
         return self._state.id
+
+    @property
+    def title(self) -> str:
+        """What the study is called where several are listed."""
+        return self._state.title or self.id
 
     @property
     def revision(self) -> int:
@@ -264,7 +273,7 @@ class Workspace:
             entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
             write_transform(self.resolve(place), transform)
         try:
-            self._change(transform=entry)
+            self._change(lambda _state: {"transform": entry})
         except UserError:
             self._forget(entry)
             raise
@@ -275,16 +284,23 @@ class Workspace:
         entry = PredictionEntry(
             folder=self._relative(folder), model=model, created=_now(), revision=self.revision, notes=list(notes)
         )
-        others = [kept for kept in self._state.predictions if kept.folder != entry.folder]
-        self._change(predictions=[*others, entry])
+
+        def added(state: StudyFile) -> dict[str, Any]:
+            others = [kept for kept in state.predictions if kept.folder != entry.folder]
+            return {"predictions": [*others, entry]}
+
+        self._change(added, additive=True)
         return entry
 
-    def set_annotation(
-        self, phase: Phase, file: Path | str, structures: dict[int, StructureState] | None = None
-    ) -> None:
-        """Remember where a phase's corrected labels lie, and each structure's state."""
-        entry = AnnotationEntry(file=self._relative(file), structures=structures or {})
-        self._change(annotations={**self._state.annotations, phase: entry})
+    def annotation_file(self, phase: Phase) -> Path:
+        """Where a phase's corrected labels lie (`annotation.Annotation`), or will."""
+        entry = self._state.annotations.get(phase)
+        return self.resolve(entry.file if entry else f"annotations/{phase.value}.sqlite")
+
+    def set_annotation(self, phase: Phase, file: Path | str) -> None:
+        """Remember where a phase's corrected labels lie."""
+        entry = AnnotationEntry(file=self._relative(file))
+        self._change(lambda state: {"annotations": {**state.annotations, phase: entry}}, additive=True)
 
     def new_prediction_folder(self, model: str) -> Path:
         """A folder name inside the study that no prediction has yet (not created)."""
@@ -316,13 +332,18 @@ class Workspace:
                 return dicom.read_series(series)
         raise UserError(f"{path} no longer holds the {phase.value} series {entry.series_uid}: put it back")
 
-    def _change(self, **values: Any) -> None:
-        """Write the state with other values, unless someone else wrote in between."""
-        on_disk = _read(self.folder / STUDY_FILE)
-        if on_disk.revision != self._state.revision:
-            raise UserError(f"{self.folder} was changed by another window or process: open the study again")
-        merged = {**self._state.model_dump(), **values, "revision": self._state.revision + 1, "version": VERSION}
-        self._write(StudyFile.model_validate(merged))
+    def _change(self, change: Callable[[StudyFile], dict[str, Any]], *, additive: bool = False) -> None:
+        """Write the state with other values, unless someone else wrote in between; what is only added goes on top of
+        what they wrote."""
+        try:
+            with briefly(self.folder / LOCK_FILE):
+                on_disk = _read(self.folder / STUDY_FILE)
+                if on_disk.revision != self._state.revision and not additive:
+                    raise UserError(f"{self.folder} was changed by another window or process: open the study again")
+                merged = {**on_disk.model_dump(), **change(on_disk), "revision": on_disk.revision + 1}
+                self._write(StudyFile.model_validate({**merged, "version": VERSION}))
+        except TimeoutError as error:
+            raise UserError(f"{self.folder} is being changed by {error}: wait for it, then try again") from error
 
     def _write(self, state: StudyFile) -> None:
         with atomic_path(self.folder / STUDY_FILE) as temporary:
