@@ -81,11 +81,11 @@ def _steps(side: slice, count: int) -> range:
     return range(count)[side]
 
 
-def _nearest(at: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+def _nearest(at: NDArray[np.floating[Any]], count: int) -> NDArray[np.intp]:
     return np.clip(np.rint(at), 0, count - 1).astype(np.intp)
 
 
-def _linear(image: NDArray[Any], at_y: NDArray[np.float64], at_x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(image: NDArray[Any], at_y: NDArray[Any], at_x: NDArray[Any]) -> NDArray[Any]:
     for axis, at in enumerate((at_y, at_x)):
         at = np.clip(at, 0, image.shape[axis] - 1)
         low = np.floor(at).astype(np.intp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +20,15 @@ def share_study(
     folder: Path | None = None,
     study: Study | None = None,
     prediction: Prediction | None = None,
+    inputs: Sequence[Path] = (),
     format: Literal["nifti", "dicom-seg"] = "nifti",
     identified: bool = False,
 ) -> list[Path]:
-    """Export what lies in `folder`, see `studies.shared.gather`; or an open study with its newest prediction, and the
-    corrections its workspace `folder` keeps where that is named and there."""
+    """Export what lies in `folder`, see `studies.shared.gather`; or an open study with its newest prediction and what
+    was corrected in its workspace: the one among the `inputs` it was opened from, or the user's own of it."""
     from napari_multiphase.studies.share import share_study as run
     from napari_multiphase.studies.shared import Shared, gather, of_prediction, with_corrections
-    from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
+    from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, default_folder
 
     if study is None:
         if folder is None:
@@ -35,8 +36,9 @@ def share_study(
         shared = gather(folder, on_event=context.on_event, cancel=context.cancel)
     else:
         shared = of_prediction(study, prediction) if prediction is not None else Shared(study, {})
-        if folder is not None and (folder / STUDY_FILE).is_file():
-            shared = with_corrections(shared, Workspace.open(folder))
+        home = next((path for path in inputs if (path / STUDY_FILE).is_file()), default_folder(study))
+        if (home / STUDY_FILE).is_file() and (workspace := Workspace.open(home)).id == study.id:
+            shared = with_corrections(shared, workspace)
         if not shared.phases:
             raise UserError("this study has no labels yet: segment it first")
     context.on_event(Event("progress", "writing", 0.0))

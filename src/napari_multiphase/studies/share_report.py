@@ -212,8 +212,9 @@ def _reach(inside: NDArray[np.bool_], spacing_mm: float) -> slice:
 
 def _beside(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     height = max(map(len, panels))
-    padded = [np.pad(panel, ((0, height - len(panel)), (0, _GAP_PX)), constant_values=_WHITE) for panel in panels]
-    return np.concatenate(padded, axis=1)[:, :-_GAP_PX]
+    panels = [np.pad(panel, ((0, height - len(panel)), (0, 0))) for panel in panels]
+    gap = np.full((height, _GAP_PX), _WHITE, np.uint8)
+    return np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis=1)
 
 
 def _title(study: Study, phase: Phase) -> str:

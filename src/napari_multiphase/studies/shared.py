@@ -15,9 +15,11 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io.images import read_image, read_labels
 from napari_multiphase.labels import BACKGROUND
+from napari_multiphase.studies.annotation import Annotation, StructureState
 from napari_multiphase.studies.open import build_study
+from napari_multiphase.studies.predictions import read_prediction
 from napari_multiphase.studies.scans import Loader, find_scans
-from napari_multiphase.studies.workspace import STUDY_FILE, StructureState, Workspace, recalled
+from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, recalled
 from napari_multiphase.study import PhaseTransform, Prediction, Study
 from napari_multiphase.volume import Phase, Volume
 
@@ -79,9 +81,7 @@ def gather(folder: Path, *, on_event: OnEvent = ignore, cancel: Cancel | None = 
         workspace = Workspace.open(folder)
         study = workspace.study(on_event=on_event, cancel=cancel)
         kept = workspace.predictions
-        found = _read_results(workspace.resolve(kept[-1].folder), study) if kept else Shared(study, {})
-        if kept:
-            found = replace(found, notes=(*found.notes, *kept[-1].notes))
+        found = of_prediction(study, read_prediction(workspace.resolve(kept[-1].folder))) if kept else Shared(study, {})
         found = with_corrections(found, workspace)
     elif (folder / RESULTS_FILE).is_file():
         found = _read_results(folder, _study_of(folder, on_event, cancel))
@@ -96,7 +96,10 @@ def gather(folder: Path, *, on_event: OnEvent = ignore, cancel: Cancel | None = 
 
 
 def of_prediction(study: Study, prediction: Prediction) -> Shared:
-    """What a model just said."""
+    """What a model said of the scans as they are. Raises UserError where it lies on other grids."""
+    for phase, result in prediction.phases.items():
+        if phase not in study.volumes or study.volumes[phase].shape != result.labels.shape:
+            raise UserError(f"the kept {phase} labels do not lie on the grid of the {phase} scan: segment it again")
     phases = {
         phase: SharedPhase(result.labels, predicted=result.labels, confidence=result.confidence)
         for phase, result in prediction.phases.items()
@@ -107,22 +110,22 @@ def of_prediction(study: Study, prediction: Prediction) -> Shared:
 
 def with_corrections(shared: Shared, workspace: Workspace) -> Shared:
     """The same with the labels that a person corrected in place of the predicted ones."""
-    from napari_multiphase.studies.annotation import Annotation
-
     phases = dict(shared.phases)
-    for phase, entry in workspace.annotations.items():
-        with Annotation.open(workspace.resolve(entry.file)) as annotation:
-            if phase not in shared.study.volumes or not annotation.grid.matches(shared.study.volumes[phase].grid):
+    for phase in workspace.annotations:
+        with Annotation.open(workspace.annotation_file(phase)) as annotation:
+            volume = shared.study.volumes.get(phase)
+            if volume is None or not annotation.grid.matches(volume.grid):
                 raise UserError(
                     f"{workspace.folder}: the corrected {phase} labels do not lie on the grid of the scan; bring the "
                     "scan back that they were made on"
                 )
             labels, reviewed = annotation.labels(), annotation.reviewed()
-            states = {int(label): state for label, state in annotation.states.items()}
+            states = dict(annotation.states)
         before = phases.get(phase)
         said = (before.predicted, before.confidence) if before else (None, None)
         phases[phase] = SharedPhase(labels, True, states, reviewed, *said)
-    return replace(shared, phases={phase: phases[phase] for phase in Phase if phase in phases})
+    ordered = {phase: phases[phase] for phase in Phase if phase in phases}
+    return replace(shared, phases=ordered, folders=(*shared.folders, workspace.folder))
 
 
 def state_of(phase: SharedPhase, label: int) -> StructureState:
