@@ -7,6 +7,7 @@ import os
 import typer
 
 from napari_multiphase.cli import children, models
+from napari_multiphase.cli.cases import cases
 from napari_multiphase.cli.doctor import doctor
 from napari_multiphase.cli.evaluate import evaluate
 from napari_multiphase.cli.info import info
@@ -35,6 +36,7 @@ app.command()(translate)
 app.command()(evaluate)
 app.command()(share)
 app.add_typer(models.app, name="models")
+app.command()(cases)
 app.command()(plan)
 app.command()(train)
 app.command()(export)

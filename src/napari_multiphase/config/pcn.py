@@ -131,7 +131,8 @@ class PcnConfig(Settings):
     """The translators; without them the segmentors stand alone (the paper's RSTN rows)."""
     labelled: tuple[Phase, ...] = tuple(Phase)
     """Phases whose labels are learnt from. With one of them, the other phase's segmentor learns from synthetic images
-    (Sec. 3, single-phase data)."""
+    (Sec. 3, single-phase data); or, with neither translation nor shared steps, stays as the model was that training
+    starts from."""
     mixed: bool = False
     """One segmentor for both phases (Table 3's mixed-phase training)."""
     shares: dict[Phase, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
@@ -154,6 +155,9 @@ class PcnConfig(Settings):
     """The phases' own stages start from this share of the rate. Ours."""
     augment: AugmentConfig = AugmentConfig()
     """Of all stages. Ours."""
+    reviewed_weight: float = Field(default=1.0, ge=1)
+    """Form "unet3d" on real images: of voxels that a person drew or looked at, over predictions that stand in for
+    labels in corrected cases. Ours."""
 
     @model_validator(mode="after")
     def _sane(self) -> PcnConfig:
@@ -161,7 +165,8 @@ class PcnConfig(Settings):
             raise ValueError("labelled must name the arterial phase, the venous one, or both")
         if self.mixed and self.translation is not None:
             raise ValueError("mixed: one segmentor for both phases needs no translation; leave one of them out")
-        if len(self.labelled) == 1 and not self.mixed and self.translation is None:
+        left = self.form == "unet3d" and not self.shared_steps  # as the model that training starts from has it
+        if len(self.labelled) == 1 and not (self.mixed or left) and self.translation is None:
             raise ValueError("labelled: with one phase the other's segmentor needs translation (or set mixed)")
         if self.translators_from and self.translation is None:
             raise ValueError("translators_from needs translation")
@@ -238,7 +243,7 @@ class PcnConfig(Settings):
     @property
     def steps(self) -> int:
         """Steps of all stages."""
-        apart = 2 * self.phase_steps if self.section1_apart else self.phase_steps
+        apart = len(self.labelled) * self.phase_steps if self.section1_apart else self.phase_steps
         own = self.shared_steps + apart * (not self.mixed)
         if self.form == "rstn":
             own = self.rstn.separate_steps + self.rstn.joined_steps
@@ -254,7 +259,7 @@ class PcnConfig(Settings):
     @property
     def section1_apart(self) -> bool:
         """Whether each phase's 3-D segmentor has a stage of its own: real images alone need no common step."""
-        return self.section1_lambda == 1 and len(self.labelled) > 1
+        return self.section1_lambda == 1 and (len(self.labelled) > 1 or self.translation is None)
 
 
 SMOKE: dict[str, Any] = {

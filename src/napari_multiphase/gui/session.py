@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_multiphase.events import Event
+from napari_multiphase.gui.annotating import Annotating
 from napari_multiphase.gui.bridge import Bridge
+from napari_multiphase.gui.keeping import Keeping
 from napari_multiphase.gui.private import ListedTask
 from napari_multiphase.gui.remember import add_recent, preference
 from napari_multiphase.gui.roles import FoundScan, found_scan
@@ -51,6 +53,8 @@ class Run:
     outputs: frozenset[str]
     centres: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """A voxel in the middle of each structure, by id as text; filled in a moment after the prediction."""
+    kept: bool = False
+    """Whether the study's workspace has it, or is about to."""
 
 
 class Session:
@@ -58,6 +62,7 @@ class Session:
 
     Attributes
     ----------
+    annotating : the labels that are being corrected; keeping : predictions in the study's workspace.
     viewer, bridge : the napari viewer, and the signals that say what changed.
     scans : what was found in the opened paths; `chosen` says which of them is which phase, by key.
     study, revision : the open study; the revision grows with everything that makes older results stale.
@@ -85,6 +90,8 @@ class Session:
         self.hidden: frozenset[int] = frozenset()
         self.job: Job | None = None
         self.furniture: object = None
+        self.annotating = Annotating(self)
+        self.keeping = Keeping(self)
         self._tasks = tasks
         self._client: Client | None = None
         self._runs = 0
@@ -225,7 +232,8 @@ class Session:
     def _opened(self, study: Study) -> None:
         self.study, self.run, self.plan = study, None, None
         self.transform_before, self.transform_kept = None, True
-        self.title = title_of(study, self.inputs)
+        kept = len(self.inputs) == 1 and (self.inputs[0] / "study.json").is_file()
+        self.title = title_of(study, [] if kept else self.inputs)
         self.revision += 1
         self.bridge.changed.emit("study")
 
@@ -267,13 +275,13 @@ class Session:
         self.revision += 1
         self.bridge.changed.emit("transform")
         if kept:
-            self.quietly("keep", {"study": self.study}, self._kept)
+            self.quietly("keep", {"study": self.study, "folder": self.annotating.folder}, self._kept)
 
     def keep_transform(self) -> None:
         """Keep the transform that is in use."""
         if self.study is not None and not self.transform_kept:
             self.transform_kept = True
-            self.quietly("keep", {"study": self.study}, self._kept)
+            self.quietly("keep", {"study": self.study, "folder": self.annotating.folder}, self._kept)
             self.bridge.changed.emit("kept")
 
     def undo_transform(self) -> None:
@@ -287,10 +295,10 @@ class Session:
 
     # --- segmenting ----------------------------------------------------------------------------------------------
 
-    def new_run(self, prediction: Prediction, outputs: frozenset[str]) -> None:
-        """A prediction arrived."""
+    def new_run(self, prediction: Prediction, outputs: frozenset[str], *, kept: bool = False) -> None:
+        """A prediction arrived; `kept` where it comes from the study's workspace."""
         self._runs += 1
-        self.run = Run(self._runs, prediction, self.model, outputs)
+        self.run = Run(self._runs, prediction, self.model, outputs, kept=kept)
         self.phase_weight = prediction.phase_weight
         self.bridge.changed.emit("prediction")
 
@@ -305,7 +313,8 @@ class Session:
         self.bridge.changed.emit("hidden")
 
     def close(self) -> None:
-        """The window closes: nothing may arrive any more, every process ends."""
+        """The window closes: what is not saved is saved, nothing may arrive any more, every process ends."""
+        self.annotating.close()
         self.bridge.close()
         for key in [key for key, session in _sessions.items() if session is self]:
             del _sessions[key]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -29,11 +29,13 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class PhaseFiles:
-    """One phase of a case: its image (one `channel` of it where it is 4-D) and labels on the same grid."""
+    """One phase of a case: its image (one `channel` of it where it is 4-D), labels on the same grid, and where a person
+    looked at them (`reviewed`, on that grid too; None: everywhere)."""
 
     image: Path
     labels: Path | None = None
     channel: int | None = None
+    reviewed: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class DatasetCase:
     id, patient : names.
     scans : the files of each phase; a phase may be missing.
     annotated : ids of the label table that somebody drew in this case.
+    told : ids that the label values tell apart besides, wherever they are not 254 or 255.
     values : value in the label files -> id of the label table, 254 (left out) or 255 (ignored).
     transform : a file (ITK, venous point -> arterial point), "identity" where both phases lie in one space, or None
         where nobody has registered them.
@@ -56,6 +59,7 @@ class DatasetCase:
     annotated: frozenset[int]
     values: Mapping[int, int]
     transform: Path | Literal["identity"] | None = None
+    told: frozenset[int] = frozenset()
 
 
 def read_dataset(config: DatasetConfig) -> list[DatasetCase]:
@@ -266,6 +270,7 @@ class _Part(BaseModel):
 class _PhaseEntry(_Part):
     image: str
     labels: str | None = None
+    reviewed: str | None = None
 
 
 class _CaseEntry(_Part):
@@ -274,6 +279,7 @@ class _CaseEntry(_Part):
     arterial: _PhaseEntry | None = None
     venous: _PhaseEntry | None = None
     annotated: list[str] | None = None
+    told: list[str] = Field(default_factory=list)
     transform: str | None = None
 
 
@@ -291,7 +297,7 @@ def _from_list(path: Path, config: DatasetConfig) -> list[DatasetCase]:
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: is not a case list ({in_words(error, given)}); see docs/datasets.md") from error
     names = listed.labels if listed.labels is not None else {s.id: s.name for s in STRUCTURES.values()}
-    values = _values(path, names, config)
+    values = {UNKNOWN: UNKNOWN, **_values(path, names, config)}
     return [_case(path, entry, listed, names, values) for entry in listed.cases]
 
 
@@ -301,16 +307,21 @@ def _case(
     scans = {}
     for phase, files in ((Phase.ARTERIAL, entry.arterial), (Phase.VENOUS, entry.venous)):
         if files is not None:
-            labels = None if files.labels is None else _below(path.parent, files.labels, path, absolute=True)
-            scans[phase] = PhaseFiles(_below(path.parent, files.image, path, absolute=True), labels)
+            image, labels, reviewed = (
+                None if name is None else _below(path.parent, name, path, absolute=True)
+                for name in (files.image, files.labels, files.reviewed)
+            )
+            assert image is not None
+            scans[phase] = PhaseFiles(image, labels, reviewed=reviewed)
     transform: Path | Literal["identity"] | None = None
     if entry.transform is not None:
         own = entry.transform.strip().lower() == "identity"
         transform = "identity" if own else _below(path.parent, entry.transform, path, absolute=True)
     annotated = _annotated(path, entry, listed, names, values)
+    told = _ids(path, entry, entry.told, names, values)
     if all(files.labels is None for files in scans.values()):
-        annotated = frozenset()
-    return DatasetCase(entry.id, entry.patient or entry.id, scans, annotated, values, transform)
+        annotated = told = frozenset()
+    return DatasetCase(entry.id, entry.patient or entry.id, scans, annotated, values, transform, told)
 
 
 def _annotated(
@@ -324,6 +335,13 @@ def _annotated(
                 "'annotated: [liver, ...]' to the case or to the list"
             )
         return _drawn(values)
+    return _ids(path, entry, said, names, values)
+
+
+def _ids(
+    path: Path, entry: _CaseEntry, said: Sequence[str], names: Mapping[int, str], values: Mapping[int, int]
+) -> frozenset[int]:
+    """Ids of the label table by names of the list or the table, or numbers of the table."""
     ids = {name: values[value] for value, name in names.items() if value in values}
     known = {**IDS_BY_NAME, **{str(label): label for label in STRUCTURES}, **ids}
     unknown = [name for name in said if name not in known]

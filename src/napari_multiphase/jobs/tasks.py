@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_multiphase.config import RegisterOptions, SegmentOptions, TranslateOptions
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Event
+from napari_multiphase.jobs.keeping import KEEPING_TASKS
 from napari_multiphase.jobs.server import Context
 from napari_multiphase.jobs.sharing import SHARING_TASKS
 from napari_multiphase.jobs.translating import TRANSLATION_TASKS
@@ -346,5 +347,6 @@ TASKS: dict[str, Callable[..., Any]] = {
     "warm_parser": warm_parser,
 }
 TASKS.update(WINDOW_TASKS)
+TASKS.update(KEEPING_TASKS)
 TASKS.update(TRANSLATION_TASKS)
 TASKS.update(SHARING_TASKS)

@@ -20,7 +20,7 @@ from napari_multiphase.study import Study
 from napari_multiphase.volume import Phase, Volume
 
 if TYPE_CHECKING:
-    from napari_multiphase.studies import Loader, Scan
+    from napari_multiphase.studies import Loader, Scan, Workspace
 
 THUMBNAIL_VOX = 128
 
@@ -33,6 +33,7 @@ def look(context: Context, inputs: Sequence[Path]) -> dict[str, Any]:
     """
     from napari_multiphase.studies import Loader, find_scans, recognise_scans
     from napari_multiphase.studies.open import best_pair
+    from napari_multiphase.studies.workspace import workspace_in
 
     loader = Loader()
     found = find_scans(inputs, loader=loader, on_event=context.on_event, cancel=context.cancel)
@@ -43,10 +44,11 @@ def look(context: Context, inputs: Sequence[Path]) -> dict[str, Any]:
         raise UserError(
             "; ".join(reasons[:3]) or "no CT scan was found there: open a DICOM folder, NIfTI or NRRD files"
         )
-    chosen = best_pair(usable)
+    home = workspace_in(inputs)
+    chosen = (_kept_roles(home, usable) if home else {}) or best_pair(usable)
     study, problem = None, ""
     try:
-        study = _study(chosen, loader, context)
+        study = _study(chosen, loader, context, home)
     except UserError as error:
         problem = str(error)
     described = [_described(scan, loader) for scan in scans]
@@ -66,7 +68,18 @@ def pair(context: Context, inputs: Sequence[Path], keys: Mapping[str, str]) -> S
     return _study({Phase(phase): scans[key] for phase, key in keys.items()}, loader, context)
 
 
-def _study(chosen: Mapping[Phase, Scan], loader: Loader, context: Context) -> Study:
+def _kept_roles(workspace: Workspace, scans: Sequence[Scan]) -> dict[Phase, Scan]:
+    """The scans in the roles that the workspace gives them; empty where one of them is not there."""
+    roles = {}
+    for phase, entry in workspace.scans.items():
+        place = workspace.source_path(phase).resolve()
+        for scan in scans:
+            if scan.path == place and (scan.series is None or entry.names(scan.series)):
+                roles[phase] = scan
+    return roles if len(roles) == len(workspace.scans) else {}
+
+
+def _study(chosen: Mapping[Phase, Scan], loader: Loader, context: Context, home: Workspace | None = None) -> Study:
     from napari_multiphase.studies import build_study, recalled
 
     volumes = {}
@@ -76,7 +89,8 @@ def _study(chosen: Mapping[Phase, Scan], loader: Loader, context: Context) -> St
         volumes[phase] = loader.load(scan)
     # A guess says why a scan got its role: one that the user gave against the guess has none.
     guesses = {p: scan.guess for p, scan in chosen.items() if scan.guess is not None and scan.guess.phase == p}
-    return recalled(build_study(volumes, guesses))
+    study = build_study(volumes, guesses)
+    return recalled(study, home.folder if home is not None and home.id == study.id else None)
 
 
 def _described(scan: Scan, loader: Loader) -> dict[str, Any]:

@@ -61,19 +61,27 @@ class DiceCrossEntropyLoss(nn.Module):
     precision; sums and counts span all processes.
     """
 
-    def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Named terms: ``{"cross_entropy": ..., "dice": ...}``, to be summed by the caller."""
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Named terms: ``{"cross_entropy": ..., "dice": ...}``, to be summed by the caller.
+
+        `weight` (B, D, H, W): how often each voxel counts, in both terms; once without it.
+        """
         log_p = _log_softmax(logits)
         known = target < UNKNOWN
         channel = torch.where(known, target, 0)
-        dice = 1 - self._mean_dice(log_p.exp(), channel, known)
-        return {"cross_entropy": _mean_nll(log_p, channel, known), "dice": dice}
+        counts = known if weight is None else known * weight.to(log_p)
+        dice = 1 - self._mean_dice(log_p.exp(), channel, counts)
+        return {"cross_entropy": _mean_nll(log_p, channel, counts), "dice": dice}
 
-    def _mean_dice(self, p: Tensor, channel: Tensor, known: Tensor) -> Tensor:
-        p = p if bool(known.all()) else p * known[:, None]
+    def _mean_dice(self, p: Tensor, channel: Tensor, counts: Tensor) -> Tensor:
+        """`counts`: 0 where nothing is known, elsewhere how often a voxel counts; bool where that is once."""
+        whole = counts.dtype == torch.bool and bool(counts.all())
+        p = p if whole else p * counts[:, None]
         p_true = p.gather(1, channel[:, None])[:, 0]  # (B, D, H, W), zero where unknown
         overlap = p.new_zeros(p.shape[1]).index_add(0, channel.flatten(), p_true.flatten())
-        count = torch.bincount(channel[known], minlength=p.shape[1]).to(p)
+        shares = None if counts.dtype == torch.bool else counts.flatten()
+        drawn = channel[counts] if shares is None else channel.flatten()
+        count = torch.bincount(drawn, shares, minlength=p.shape[1]).to(p)
         overlap, count, volume = global_sum(torch.stack([overlap, count, p.sum((0, 2, 3, 4))]))
         dice = soft_dice(overlap, volume + count)
         chosen = dice[1:][count[1:] > 0]

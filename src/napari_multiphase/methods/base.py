@@ -50,6 +50,7 @@ class Draw:
         arterial phase the first ones, of the venous the last, so that small shares are different patients.
     also : a further draw, of items of their own: ``Batch.also``.
     unlabelled : of `phases`, those whose labels nobody reads: their cases need none.
+    reviewed_weight : of a voxel that a person drew or looked at, over that of a prediction that stands in for one.
     """
 
     pairing: Literal["single", "pair", "unpaired"] = "single"
@@ -63,6 +64,7 @@ class Draw:
     shares: Mapping[Phase, float] = field(default_factory=dict)
     also: Draw | None = None
     unlabelled: tuple[Phase, ...] = ()
+    reviewed_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Batch:
     first : index of item 0 in the step's whole batch (several processes share one).
     size : items of the step's whole batch.
     also : what ``Draw.also`` drew.
+    weight : per phase (B, D, H, W) float32, what each voxel counts; empty where all count alike
+        (``Draw.reviewed_weight`` 1).
     """
 
     x: Mapping[Phase, Tensor]
@@ -115,6 +119,7 @@ class Batch:
     first: int = 0
     size: int = 1
     also: Batch | None = None
+    weight: Mapping[Phase, Tensor] = field(default_factory=dict)
 
     @property
     def phase(self) -> Phase:
@@ -132,7 +137,8 @@ class Batch:
         move = {p: t.to(device, non_blocking=True) for p, t in self.x.items()}
         labels = {p: t.to(device, non_blocking=True) for p, t in self.y.items()}
         also = self.also and self.also.to(device)
-        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size, also)
+        weight = {p: t.to(device, non_blocking=True) for p, t in self.weight.items()}
+        return Batch(move, labels, self.annotated.to(device), self.seed, self.first, self.size, also, weight)
 
 
 class Objective(nn.Module):

@@ -190,13 +190,15 @@ class Annotation:
         reviewed: NDArray[np.bool_],
         states: Mapping[int, StructureState] | None = None,
         boxes: Iterable[Box] | None = None,
+        *,
+        mark: bool = True,
     ) -> Saved:
         """Write what differs from the file, in one transaction.
 
         Parameters
         ----------
         labels : (D, H, W). May be painted on meanwhile: what comes too late is found by the next save.
-        reviewed : (D, H, W). Every voxel whose label changed is marked in it.
+        reviewed : (D, H, W). Every voxel whose label changed is marked in it, unless not `mark`.
         states : by label id; those of the last save unless given. A structure of which voxels changed becomes
             "corrected", unless it is "complete".
         boxes : where to look; everywhere unless given.
@@ -206,7 +208,7 @@ class Annotation:
         UserError : the disk refuses, the file is gone or damaged, or another process changed it; it is as before.
         """
         with self._guard:
-            rows, structures = self._differences(labels, reviewed, boxes)
+            rows, structures = self._differences(labels, reviewed, boxes, mark)
             wanted = dict(self.states if states is None else states)
             for label in structures - {BACKGROUND}:
                 if wanted.get(label) != "complete":
@@ -219,7 +221,7 @@ class Annotation:
     ) -> None:
         """Take on these values exactly, as `save` does but without marking anything: to go back to a snapshot."""
         with self._guard:
-            rows, _ = self._differences(labels, reviewed.copy(), None, mark=False)
+            rows, _ = self._differences(labels, reviewed, None, False)
             self._write(rows, dict(states))
 
     def backup(self, target: Path) -> None:
@@ -228,7 +230,7 @@ class Annotation:
             files.copy(self._connection, part)
 
     def _differences(
-        self, labels: NDArray[np.uint8], reviewed: NDArray[np.bool_], boxes: Iterable[Box] | None, mark: bool = True
+        self, labels: NDArray[np.uint8], reviewed: NDArray[np.bool_], boxes: Iterable[Box] | None, mark: bool
     ) -> tuple[list[files.Row], set[int]]:
         if self._closed or not self.writable:
             raise UserError(f"{self.path} was opened for reading only: open it again to change it")
@@ -239,11 +241,12 @@ class Annotation:
             box = box_of(number, shape)
             now = np.array(labels[box], order="C")  # a copy: what is compared, hashed and written is the same
             now_hash = content_hash(number, now)
-            if now_hash != self._labels_hash[number] and mark:
+            if now_hash != self._labels_hash[number]:
                 with told(self.path):
                     old = self._chunk("labels", number, now.shape)
                 changed = old != now
-                np.copyto(reviewed[box], True, where=changed)
+                if mark:
+                    np.copyto(reviewed[box], True, where=changed)
                 structures.update(np.unique(old[changed]).tolist(), np.unique(now[changed]).tolist())
             bits = np.packbits(reviewed[box])
             bits_hash = content_hash(number, bits)
@@ -279,6 +282,18 @@ def peek(path: Path) -> tuple[dict[int, StructureState], str]:
         try:
             about = files.read_about(connection, path, thorough=False)
             return files.read_states(connection, path, STATES), about.saved
+        finally:
+            connection.close()
+
+
+def origin(path: Path) -> tuple[Grid, str]:
+    """The grid of an annotation, and the model whose prediction it started from. Raises UserError as `peek`."""
+    path = Path(path)
+    with told(path):
+        connection = files.connect(path, False)
+        try:
+            about = files.read_about(connection, path, thorough=False)
+            return about.grid, about.model
         finally:
             connection.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -372,9 +372,18 @@ def keep(study: Study, folder: Path | None = None) -> Workspace:
     return workspace
 
 
-def recalled(study: Study) -> Study:
-    """The study with the transform its default workspace keeps, if there is one; a damaged workspace is passed over."""
-    folder = default_folder(study)
+def workspace_in(inputs: Sequence[Path]) -> Workspace | None:
+    """The workspace that was opened, where `inputs` are one; a damaged one is passed over."""
+    try:
+        return Workspace.open(inputs[0]) if len(inputs) == 1 and (Path(inputs[0]) / STUDY_FILE).is_file() else None
+    except UserError:
+        return None
+
+
+def recalled(study: Study, folder: Path | None = None) -> Study:
+    """The study with the transform that its workspace in `folder` (the default one unless given) keeps, if there is
+    one; a damaged workspace is passed over."""
+    folder = folder or default_folder(study)
     if study.transform is not None or not (folder / STUDY_FILE).exists():
         return study
     try:

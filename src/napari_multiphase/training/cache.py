@@ -113,7 +113,7 @@ class _Job:
             {
                 "version": CACHE_VERSION,
                 "source": self.source.fingerprint(),
-                "annotated": sorted(self.source.annotated),
+                "annotated": sorted(self.source.told),
                 "spacing_mm": run.spacing_mm,
                 "window_hu": run.window_hu,
                 "labels": run.labels,
@@ -202,13 +202,15 @@ def _prepared(job: _Job) -> list[Problem]:
     problems, raw = check_case(run, source)
     if raw is None or any(problem.level == "bad" for problem in problems):
         return problems
-    table = channel_table(run.labels, job.source.annotated)
+    table = channel_table(run.labels, job.source.told)
     with atomic_new_folder(job.folder) as part:
         arrays = {}
         for phase, volume in raw.volumes.items():
             grid = network_grid(volume.grid, run.spacing_mm)
             hu = _int16(resample(volume.data, volume.grid, grid))
-            arrays[phase.value] = _save(part, phase.value, hu, _channels(raw, phase, grid, table), run)
+            arrays[phase.value] = _save(
+                part, phase.value, hu, _channels(raw, phase, grid, table), run, _reviewed(raw, phase, grid)
+            )
         if job.pair and len(raw.volumes) == len(Phase):
             matrix, warning = _transform(job, raw)
             problems += [Problem(source.id, warning, "warning")] if warning else []
@@ -231,6 +233,14 @@ def _channels(
     labels = raw.labels[phase]
     outside = 0 if matrix is None else IGNORE
     return table[resample(labels.data, labels.grid, grid, 0, matrix, background=outside)]
+
+
+def _reviewed(raw: RawCase, phase: Phase, grid: Grid) -> NDArray[np.bool_] | None:
+    """Where a person looked at the phase's labels, on `grid`; None: everywhere."""
+    if phase not in raw.reviewed:
+        return None
+    seen = raw.reviewed[phase]
+    return resample((seen.data != 0).astype(np.uint8), seen.grid, grid, 0, background=0).astype(bool)
 
 
 def _carried(
@@ -262,15 +272,23 @@ def _transform(job: _Job, raw: RawCase) -> tuple[NDArray[np.float64], str]:
 
 
 def _save(
-    folder: Path, name: str, hu: NDArray[np.int16], channels: NDArray[np.uint8], run: RunConfig
+    folder: Path,
+    name: str,
+    hu: NDArray[np.int16],
+    channels: NDArray[np.uint8],
+    run: RunConfig,
+    reviewed: NDArray[np.bool_] | None = None,
 ) -> Mapping[str, float]:
     np.save(folder / f"{name}_hu.npy", hu, allow_pickle=False)
     np.save(folder / f"{name}_channels.npy", channels, allow_pickle=False)
-    points = find_anchors(channels, len(run.labels))
+    shown = channels if reviewed is None else np.where(reviewed, channels, np.uint8(IGNORE))
+    points = find_anchors(shown, len(run.labels))
     np.save(folder / f"{name}_anchors.npy", np.concatenate(points), allow_pickle=False)
     np.save(folder / f"{name}_counts.npy", np.array([len(p) for p in points]), allow_pickle=False)
+    if reviewed is not None:
+        np.save(folder / f"{name}_reviewed.npy", reviewed, allow_pickle=False)
     mean, std = mean_and_std(hu, run.window_hu)
-    return {"mean": mean, "std": std}
+    return {"mean": mean, "std": std, "reviewed": reviewed is not None}
 
 
 def _load(folder: Path, name: str, figures: Mapping[str, float]) -> PhaseArrays:
@@ -278,7 +296,8 @@ def _load(folder: Path, name: str, figures: Mapping[str, float]) -> PhaseArrays:
         return np.load(folder / f"{name}_{kind}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
 
     points = np.split(get("anchors"), np.cumsum(get("counts"))[:-1])
-    return PhaseArrays(get("hu", True), get("channels", True), tuple(points), figures["mean"], figures["std"])
+    reviewed = get("reviewed", True) if figures.get("reviewed") else None
+    return PhaseArrays(get("hu", True), get("channels", True), tuple(points), figures["mean"], figures["std"], reviewed)
 
 
 def find_anchors(channels: NDArray[np.uint8], classes: int) -> tuple[NDArray[np.int32], ...]:

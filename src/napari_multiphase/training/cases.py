@@ -23,8 +23,10 @@ class PhaseArrays:
     ----------
     hu : (D, H, W) int16, memory-mapped.
     channels : (D, H, W) uint8, memory-mapped: channel of the run's labels, 254 unknown, 255 ignore.
-    anchors : per channel up to 512 voxel indices (n, 3) int32 where it lies; empty where absent.
+    anchors : per channel up to 512 voxel indices (n, 3) int32 where it lies (with `reviewed`: and was looked at); empty
+        where absent.
     mean, std : of the whole scan, clipped to the run's window and mapped to [-1, 1].
+    reviewed : (D, H, W) bool, memory-mapped: where a person looked at the labels; None: everywhere.
     """
 
     hu: NDArray[np.int16]
@@ -32,6 +34,7 @@ class PhaseArrays:
     anchors: tuple[NDArray[np.int32], ...]
     mean: float
     std: float
+    reviewed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class TrainingCase:
         scans = self.scans if reads == "each" else self.pair or {}
         judged = [scan for phase, scan in scans.items() if reads == "each" or phase == Phase.VENOUS]
         return bool(self.annotated.any()) and any(len(points) for scan in judged for points in scan.anchors)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether its labels are corrected predictions, of which a person looked at a part."""
+        return any(scan.reviewed is not None for scan in self.scans.values())
 
     @property
     def complete(self) -> bool:

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from napari_multiphase.bounds import LEAST_TILE_VOX
-from napari_multiphase.config import PhantomConfig, RunConfig, Traits, traits_of
+from napari_multiphase.config import PcnConfig, PhantomConfig, RunConfig, Traits, method_config, traits_of
 from napari_multiphase.errors import UserError
 from napari_multiphase.inference.device import device_words
 from napari_multiphase.labels import name_of
@@ -40,6 +40,8 @@ _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
 _WINDOW_STEP_HU = 10
+CORRECTION_STEPS, CORRECTION_LR, REVIEWED_WEIGHT = 60, 6e-4, 4.0
+"""Of each phase, where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
 
 
 @dataclass
@@ -101,6 +103,8 @@ class Draft:
         if self.fixed:
             for name in ("labels", "window_hu", "spacing_mm", "patch_vox"):
                 self.because(name, self.fixed)
+            if self.run.method == "pcn":
+                self._go_on_with_segmentors(sources)
             self._split(sources)
             return
         if isinstance(self.run.data, PhantomConfig):
@@ -112,6 +116,26 @@ class Draft:
             self._spacing(seen)
         self._patch(seen)
         self._split(sources)
+
+    def _go_on_with_segmentors(self, sources: Sequence[CaseSource]) -> None:
+        """Each phase's 3-D segmentor goes on from where it is: a common stage would lay one over the other. Those of
+        phases that nobody labelled stay as they are. Corrected cases have a recipe of their own."""
+        config, labelled = self.run.method_config, [p for p in Phase if any(p in s.labelled for s in sources)]
+        known: PcnConfig = method_config("pcn", config)
+        if known.form != "unet3d" or known.translation is not None or known.mixed or not labelled:
+            return
+        new = {**config, "shared_steps": 0, "labelled": labelled}
+        if any(source.corrected for source in sources):
+            new |= {"phase_steps": CORRECTION_STEPS, "reviewed_weight": REVIEWED_WEIGHT, "phase_lr_factor": 1.0}
+            new["optimiser"] = {**known.optimiser.model_dump(), "lr": CORRECTION_LR}
+            self.reasons["method_config"] = [
+                f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was "
+                f"reviewed counts {REVIEWED_WEIGHT:g} times what was predicted"
+            ]
+        for phase in Phase:
+            if phase not in labelled:
+                self.because("method_config", f"no {phase} scan has labels: that phase's segmentor stays as it is")
+        self.change(method_config=new)
 
     def _split(self, sources: Sequence[CaseSource]) -> None:
         traits = self._traits()
@@ -287,11 +311,20 @@ def _objective(run: RunConfig) -> Objective:
 
 def _outline(run: RunConfig, source: CaseSource) -> TrainingCase:
     """What a case will have, as far as is known unread: its phases, and labels in each if anything was annotated."""
-    annotated = annotated_channels(run.labels, source.annotated)
+    annotated, told = (annotated_channels(run.labels, ids) for ids in (source.annotated, source.told))
     point, nothing = np.zeros((1, 3), np.int32), np.empty((0, 0, 0))
-    anchors = tuple(point[: int(known)] for known in annotated)
-    scan = PhaseArrays(nothing.astype(np.int16), nothing.astype(np.uint8), anchors, 0.0, 1.0)
-    scans = dict.fromkeys(source.phases, scan)
+    reviewed = nothing.astype(bool) if source.corrected else None
+    scans = {
+        phase: PhaseArrays(
+            nothing.astype(np.int16),
+            nothing.astype(np.uint8),
+            tuple(point[: int(known and phase in source.labelled)] for known in told),
+            0.0,
+            1.0,
+            reviewed,
+        )
+        for phase in source.phases
+    }
     pair = scans if len(scans) == len(Phase) else None
     return TrainingCase(source.id, source.patient, scans, pair, annotated, run.spacing_mm)
 

@@ -38,6 +38,21 @@ class PhantomSource:
         """Both."""
         return tuple(Phase)
 
+    @property
+    def told(self) -> frozenset[int]:
+        """What is annotated."""
+        return self.annotated
+
+    @property
+    def labelled(self) -> tuple[Phase, ...]:
+        """Both."""
+        return tuple(Phase)
+
+    @property
+    def corrected(self) -> bool:
+        """Never."""
+        return False
+
     def fingerprint(self) -> Any:
         """The spec."""
         return {"phantom": asdict(self.spec), "version": PHANTOM_VERSION}

@@ -86,6 +86,9 @@ def _bad(raw: RawCase) -> Iterator[str]:
             yield f"the {phase} labels hold {values}, which no label of the data set has; correct the file or the table"
         if phase in raw.labels and not raw.labels[phase].grid.matches(volume.grid, GRID_TOLERANCE_MM):
             yield f"the {phase} labels lie on another grid than the image ({_grids(raw.labels[phase], volume)})"
+        seen = raw.reviewed.get(phase)
+        if seen is not None and not seen.grid.matches(volume.grid, GRID_TOLERANCE_MM):
+            yield f"what was reviewed of the {phase} scan lies on another grid than it ({_grids(seen, volume)})"
     if len(raw.volumes) == len(Phase) and _same(*(raw.volumes[phase] for phase in Phase)):
         yield "both phases are the same image; name the right files"
     if raw.transform is not None and not (np.isfinite(raw.transform).all() and np.linalg.det(raw.transform) > 0.1):

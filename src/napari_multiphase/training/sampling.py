@@ -65,7 +65,8 @@ def draw_batch(
     also = (
         None if draw.also is None else draw_batch(run, traits, draw.also, cases, stage_index, step, items, (*salt, 1))
     )
-    return Batch(x, y, annotated, seed, items.start, run.batch, also)
+    weight = {phase: torch.stack([item.weight[phase] for item in drawn]) for phase in drawn[0].weight}
+    return Batch(x, y, annotated, seed, items.start, run.batch, also, weight)
 
 
 def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingCase]) -> None:
@@ -75,7 +76,7 @@ def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingC
         for group in (group for phases in _turns(draw) for group in _groups(draw, phases)):
             pool = [case for half in _pools(run, draw, cases, group) for case in half]
             told = draw.knows_background or _free(draw, group)
-            if not told and not any(case.complete for case in pool):
+            if not told and not any(case.complete or _shows_background(case) for case in pool):
                 most = max(pool, key=lambda case: int(case.annotated.sum()))
                 lacking = ", ".join(
                     name_of(label)
@@ -89,6 +90,11 @@ def check_draws(run: RunConfig, draws: Iterable[Draw], cases: Sequence[TrainingC
                 )
         if draw.also:
             check_draws(run, [draw.also], cases)
+
+
+def _shows_background(case: TrainingCase) -> bool:
+    """Whether a person looked at background in a corrected case."""
+    return any(scan.reviewed is not None and len(scan.anchors[0]) for scan in case.scans.values())
 
 
 def _turns(draw: Draw) -> tuple[tuple[Phase, ...], ...]:
@@ -108,14 +114,16 @@ class _Item:
     x: Mapping[Phase, Tensor]
     y: Mapping[Phase, Tensor]
     annotated: Tensor
+    weight: Mapping[Phase, Tensor]
 
 
 def _joined(draw: Draw, parts: Sequence[_Item]) -> _Item:
     """Parts of one item, of different phases."""
     x = {phase: values for part in parts for phase, values in part.x.items()}
     y = {phase: channels for part in parts for phase, channels in part.y.items()}
+    weight = {phase: values for part in parts for phase, values in part.weight.items()}
     known = [part.annotated for part in parts if not _free(draw, part.x)] or [part.annotated for part in parts]
-    return _Item(x, y, torch.stack(known).all(0))
+    return _Item(x, y, torch.stack(known).all(0), weight)
 
 
 def _pools(
@@ -180,20 +188,23 @@ def _item(
     start = _place(draw, patch_vox, list(arrays.values()), rng)
     move = draw_move(draw.augment, patch_vox, case.spacing_mm, rng)
     outside = BACKGROUND if case.complete else UNKNOWN
-    x, y = {}, {}
+    x, y, weight = {}, {}, {}
     for phase, scan in arrays.items():
-        hu, channels = _cut(scan, start, patch_vox, move, outside)
+        hu, channels, reviewed = _cut(scan, start, patch_vox, move, outside)
         values = torch.from_numpy(normalise(change_hu(hu, draw.augment, rng).numpy(), run.window_hu))
         x[phase] = (values - scan.mean) / max(scan.std, 1e-6) if traits.standardise else values
         y[phase] = channels
-    return _Item(x, y, torch.from_numpy(np.asarray(case.annotated)))
+        if draw.reviewed_weight != 1:
+            weight[phase] = 1 + (draw.reviewed_weight - 1) * reviewed.float()
+    return _Item(x, y, torch.from_numpy(np.asarray(case.annotated)), weight)
 
 
 def _place(draw: Draw, patch_vox: Vox, scans: Sequence[PhaseArrays], rng: np.random.Generator) -> NDArray[np.int_]:
     """First voxel of a patch: near a voxel of a structure, each structure present being equally likely so that adrenals
-    are seen as often as livers; or anywhere."""
+    are seen as often as livers; or anywhere. In a corrected case: near a voxel that was looked at, background too."""
     shape = scans[0].hu.shape
-    wanted = draw.focus or range(1, len(scans[0].anchors))
+    first = 0 if any(scan.reviewed is not None for scan in scans) else 1
+    wanted = draw.focus or range(first, len(scans[0].anchors))
     there = [c for c in wanted if any(len(scan.anchors[c]) for scan in scans)]
     if rng.random() < draw.focus_share and there:
         channel = there[int(rng.integers(len(there)))]
@@ -208,17 +219,23 @@ def _place(draw: Draw, patch_vox: Vox, scans: Sequence[PhaseArrays], rng: np.ran
 
 def _cut(
     scan: PhaseArrays, start: NDArray[np.int_], patch_vox: Vox, move: Move | None, outside: int
-) -> tuple[Tensor, Tensor]:
-    """HU (d, h, w) float32 and channels (d, h, w) int64 of a patch; only what it needs is read from the maps."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """HU (d, h, w) float32, channels (d, h, w) int64 and where they were looked at (d, h, w) bool of a patch; only what
+    it needs is read from the maps."""
     first, end = (start, start + patch_vox) if move is None else move.reach(start, patch_vox)
     hu = torch.from_numpy(_window(scan.hu, first, end, AIR_HU).astype(np.float32))
     channels = _window(scan.channels, first, end, outside)
+    seen = None if scan.reviewed is None else _window(scan.reviewed, first, end, False)
     if move is None:
-        return hu, torch.from_numpy(channels.astype(np.int64))
+        whole = torch.from_numpy(channels.astype(np.int64))
+        return hu, whole, torch.ones_like(whole, dtype=torch.bool) if seen is None else torch.from_numpy(seen.copy())
     d, h, w = (int(n) for n in end - first)
     grid = move.grid(start, patch_vox, first, (d, h, w))
     picked = moved(torch.from_numpy(channels.astype(np.float32)), grid, "nearest")
-    return moved(hu, grid, "bilinear"), picked.round().long()
+    looked = (
+        torch.ones_like(picked) if seen is None else moved(torch.from_numpy(seen.astype(np.float32)), grid, "nearest")
+    )
+    return moved(hu, grid, "bilinear"), picked.round().long(), looked > 0.5
 
 
 def _window(data: NDArray, first: NDArray[np.int_], end: NDArray[np.int_], outside: float) -> NDArray:

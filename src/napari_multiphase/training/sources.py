@@ -28,12 +28,14 @@ class RawCase:
         is known, 255 to be ignored. A phase may have none.
     foreign : per phase, label values of the files that stand for nothing (they are 255 in `labels`).
     transform : 4 x 4, venous point -> arterial point in LPS mm; None where nobody gave one.
+    reviewed : per phase (D, H, W), not 0 where a person looked at the labels, on their grid; everywhere if not given.
     """
 
     volumes: Mapping[Phase, Volume]
     labels: Mapping[Phase, Volume]
     foreign: Mapping[Phase, tuple[int, ...]] = field(default_factory=dict)
     transform: NDArray[np.float64] | None = None
+    reviewed: Mapping[Phase, Volume] = field(default_factory=dict)
 
 
 class CaseSource(Protocol):
@@ -55,6 +57,18 @@ class CaseSource(Protocol):
     def annotated(self) -> frozenset[int]:
         """Ids of the label table that somebody drew; what else lies in the scan is not known."""
 
+    @property
+    def told(self) -> frozenset[int]:
+        """Ids that the labels tell apart wherever they are not 254 or 255; `annotated` and maybe more."""
+
+    @property
+    def labelled(self) -> tuple[Phase, ...]:
+        """The phases that have labels."""
+
+    @property
+    def corrected(self) -> bool:
+        """Whether its labels are corrected predictions, of which a person looked at a part."""
+
     def fingerprint(self) -> Any:
         """JSON that changes whenever what `read` returns may have changed."""
 
@@ -64,6 +78,8 @@ class CaseSource(Protocol):
 
 def channel_table(labels: tuple[int, ...], annotated: frozenset[int]) -> NDArray[np.uint8]:
     """(256,) uint8: id of the label table -> channel of the run's `labels`, 254 unknown, 255 ignore.
+
+    `annotated` : what the label values tell apart (`CaseSource.told`).
 
     A lesion that the run does not tell apart counts as its organ (21 as 1; 22 and 23 as 6); any other structure that
     the run does not have counts as background. Background is known only where all of the run's structures are
@@ -113,6 +129,21 @@ class DatasetSource:
         """As the data set says."""
         return self.case.annotated
 
+    @property
+    def told(self) -> frozenset[int]:
+        """As the data set says."""
+        return self.case.annotated | self.case.told
+
+    @property
+    def labelled(self) -> tuple[Phase, ...]:
+        """Those with a file of labels."""
+        return tuple(phase for phase in self.phases if self.case.scans[phase].labels is not None)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether the data set says where a person looked."""
+        return any(files.reviewed is not None for files in self.case.scans.values())
+
     def fingerprint(self) -> Any:
         """Every file with its size and time of change, and the meaning of the label values."""
         case = self.case
@@ -121,17 +152,22 @@ class DatasetSource:
             for phase in self.phases
         }
         transform = _stamp(case.transform) if isinstance(case.transform, Path) else case.transform
-        return {"files": files, "values": sorted(case.values.items()), "transform": transform}
+        values = sorted((value, meant) for value, meant in case.values.items() if value != UNKNOWN)
+        found = {"files": files, "values": values, "transform": transform}
+        corrected = {phase.value: _stamp(case.scans[phase].reviewed) for phase in self.phases}
+        return found if not any(corrected.values()) else found | {"reviewed": corrected}
 
     def read(self) -> RawCase:
         """Every file, labels in ids of the label table."""
-        volumes, labels, foreign = {}, {}, {}
+        volumes, labels, foreign, reviewed = {}, {}, {}, {}
         for phase in self.phases:
             files = self.case.scans[phase]
             volumes[phase] = read_image(files.image, files.channel)
             if files.labels is not None:
                 labels[phase], foreign[phase] = _in_table(read_labels(files.labels), self.case.values)
-        return RawCase(volumes, labels, foreign, self._matrix())
+            if files.reviewed is not None:
+                reviewed[phase] = read_labels(files.reviewed)
+        return RawCase(volumes, labels, foreign, self._matrix(), reviewed)
 
     def _matrix(self) -> NDArray[np.float64] | None:
         if self.case.transform is None:

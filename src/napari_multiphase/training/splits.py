@@ -43,11 +43,12 @@ def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig, rea
 
     The folds are of the patients by whom a method that `reads` each phase or the pair can be judged: those with a case
     annotated in full, or, where fewer than two have one, in part; all others are learned from (PAPER 004 folds its
-    fully labelled set). Where the fold is empty the last of them is held out. Whatever is unusual is said in a note.
+    fully labelled set). A corrected case of which nobody looked at every voxel judges nothing. Where the fold is empty
+    the last of them is held out. Whatever is unusual is said in a note.
     """
     if not cases:
         raise UserError("there is no case to learn from; name a data set that has some")
-    judged = [c for c in cases if c.shows(reads)]
+    judged = [c for c in cases if c.shows(reads) and (c.complete or not c.corrected)]
     full = list(dict.fromkeys(c.patient for c in judged if c.complete))
     partly = [p for p in dict.fromkeys(c.patient for c in judged) if p not in full]
     patients = full if len(full) > 1 else partly

@@ -35,8 +35,9 @@ COARSE_WEIGHT, FINE_WEIGHT = 1 / 3, 2 / 3
 MODES = {"raw": Mode.RAW, "weighted": Mode.WEIGHTED}
 """RSTN's mode by stage; in all others it is `Mode.JOINED`."""
 
-Seg = Callable[[nn.Module, Tensor, Tensor, Tensor, Mode, Iterator[torch.Generator]], dict[str, Tensor]]
-"""(segmentor, image, labels (B, D, H, W), annotated (B, K), mode, draws) -> the terms of L_seg by name."""
+Seg = Callable[[nn.Module, Tensor, Tensor, Tensor, Mode, Iterator[torch.Generator], Tensor | None], dict[str, Tensor]]
+"""(segmentor, image, labels (B, D, H, W), annotated (B, K), mode, draws, what each voxel counts) -> the terms of L_seg
+by name."""
 
 # --- L_seg ---------------------------------------------------------------------------------------------------------
 
@@ -44,8 +45,16 @@ Seg = Callable[[nn.Module, Tensor, Tensor, Tensor, Mode, Iterator[torch.Generato
 def multi_class_terms(loss: DiceCrossEntropyLoss) -> Seg:
     """Form "unet3d": cross-entropy and soft Dice over all structures."""
 
-    def terms(net: nn.Module, x: Tensor, y: Tensor, *_: object) -> dict[str, Tensor]:
-        return loss(net(x), y)
+    def terms(
+        net: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        annotated: Tensor,
+        mode: Mode,
+        draws: Iterator[torch.Generator],
+        weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        return loss(net(x), y, weight)
 
     return terms
 
@@ -57,7 +66,13 @@ def rstn_terms(loss: BinaryDiceLoss) -> Seg:
     """
 
     def terms(
-        net: nn.Module, x: Tensor, y: Tensor, annotated: Tensor, mode: Mode, draws: Iterator[torch.Generator]
+        net: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        annotated: Tensor,
+        mode: Mode,
+        draws: Iterator[torch.Generator],
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         inside, known = y == 1, (y != IGNORE) & annotated[:, 1, None, None, None]
         found = net(unit(x), inside, mode, draws)
@@ -134,12 +149,18 @@ class PcnObjective(Objective):
             return [shared]
         own = config.optimiser.model_copy(update={"lr": config.optimiser.lr * config.phase_lr_factor})
         if config.section1_apart:
-            return [shared, *(self._one(p.value, config.phase_steps, own, (p,), p.value) for p in Phase)]
+            return [shared, *(self._one(p.value, config.phase_steps, own, (p,), p.value) for p in config.labelled)]
         return [shared, Stage("segmentors", config.phase_steps, (self._segmentors(own),), draw)]
 
     def _one(self, name: str, steps: int, optimiser: OptimiserConfig, phases: tuple[Phase, ...], net: str) -> Stage:
         """A stage of one 3-D segmentor on real images, phase by phase."""
-        draw = Draw("single", phases, shares=self.config.shares, augment=self.config.augment)
+        draw = Draw(
+            "single",
+            phases,
+            shares=self.config.shares,
+            augment=self.config.augment,
+            reviewed_weight=self.config.reviewed_weight,
+        )
         return Stage(name, steps, (Turn("segmentor", (f"nets.{net}",), optimiser),), draw)
 
     def _segmentors(self, optimiser: OptimiserConfig, mode: Mode = Mode.JOINED) -> Turn:
@@ -242,7 +263,7 @@ class PcnObjective(Objective):
         """L_seg of an image that shows what the labels of `phase` do."""
         draws = batch.draws(salt=list(Phase).index(phase))
         mode = MODES.get(stage.name, Mode.JOINED)
-        return self.segmentation(net, image, batch.y[phase], batch.annotated, mode, draws)
+        return self.segmentation(net, image, batch.y[phase], batch.annotated, mode, draws, batch.weight.get(phase))
 
     def _segmentor_terms(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
@@ -327,6 +348,11 @@ def objective(run: RunConfig) -> PcnObjective:
 def _check(config: PcnConfig, run: RunConfig) -> None:
     translation = config.translation
     if translation is None:
+        if len(config.labelled) == 1 and not config.mixed and not run.start_from:
+            raise UserError(
+                "with labels of one phase PCN's other segmentor learns nothing: start from a model (start_from), or "
+                "set translation or mixed"
+            )
         return
     if not translation.trains:
         if not (config.translators_from or run.start_from):

@@ -1,0 +1,386 @@
+"""The labels that are being corrected: one editable layer per session, saved as it changes, never a prediction's own.
+
+Everything that takes time happens elsewhere: the parser child makes the file, the autosave's thread opens and saves it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.errors import UserError
+from napari_multiphase.events import Event
+from napari_multiphase.gui.autosave import Autosave, Opened, SaveState
+from napari_multiphase.gui.edits import Box, Edit, Edits, follow
+from napari_multiphase.gui.layers import LABELS_OPACITY, add_labels, layers_of, ours
+from napari_multiphase.volume import Grid, Phase, Volume
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_multiphase.gui.session import Session
+    from napari_multiphase.studies.annotation import StructureState
+
+KIND = "annotation"
+MODEL_ACTIONS = {"segment": "segment", "register": "register", "translate": "translate"}
+"""Jobs before which a snapshot is taken, and its name."""
+
+
+class Annotating:
+    """What the Correct dock works on. `bridge.changed` says "annotation" when it begins or ends, "edited" when labels
+    or marks change, "states" when a structure's state does, and "saved" when `save_state` does.
+
+    Attributes
+    ----------
+    layer : the editable layer; None while nothing is being corrected.
+    phase, volume, grid : the scan whose labels these are.
+    states : `StructureState` by label id.
+    confidence : (D, H, W) uint8 of the prediction that it started from, where that is kept; else None.
+    reviewed : (D, H, W) bool, the voxels that a person changed or marked as looked at.
+    edits : the undo stack of labels and marks.
+    reading : why nothing can be changed (another window has it), or "".
+    damaged : the file that cannot be opened, for `recover`; else None.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._bridge = session.bridge
+        self._autosave: Autosave | None = None
+        self._folder: Path | None = None
+        self._ignore = False
+        self._at: Any = None
+        self._asked: object = None
+        self._clear()
+        self.save_state = SaveState("saved")
+        session.bridge.changed.connect(self._on_change)
+
+    def _clear(self) -> None:
+        self.layer: Labels | None = None
+        self.phase = Phase.VENOUS
+        self.volume: Volume | None = None
+        self.states: dict[int, StructureState] = {}
+        self.confidence: NDArray[np.uint8] | None = None
+        self.reviewed: NDArray[np.bool_] = np.zeros((0, 0, 0), bool)
+        self.edits: Edits | None = None
+        self.reading = ""
+        self.damaged: Path | None = None
+        self.model = ""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the scan whose labels these are."""
+        assert self.volume is not None
+        return self.volume.grid
+
+    @property
+    def folder(self) -> Path | None:
+        """The study's workspace where it is not the default one."""
+        return self._folder
+
+    # --- beginning and ending ------------------------------------------------------------------------------------
+
+    def begin(self, phase: Phase) -> None:
+        """Correct the labels of `phase`: what the study keeps, else a copy of its newest prediction, else from nothing.
+
+        Returns at once; "annotation" follows.
+        """
+        session, study = self._session, self._session.study
+        if study is None or phase not in study.volumes:
+            return
+        if self.layer is not None and self.phase is phase and self._of(study.id):
+            return
+        self.end()
+        params: dict[str, Any] = {"study": study, "phase": phase, "folder": self._folder}
+        result = session.run.prediction.phases.get(phase) if session.run is not None else None
+        if session.run is not None and result is not None:
+            params |= {"labels": result.labels, "model": session.run.prediction.model_name}
+        self._asked = token = object()
+        own = result.confidence if result is not None else None
+        self._ask("begin_annotation", params, lambda told: self._made(token, phase, told, own))
+
+    def end(self) -> None:
+        """Save what is left and put the layer away; returns at once."""
+        self._asked = None
+        layer, autosave = self.layer, self._autosave
+        self._autosave = None
+        self._clear()
+        if autosave is not None:
+            autosave.close()
+        if layer is not None:
+            layer.editable = False
+            if autosave is None or autosave.state.kind in ("saved", "reading"):
+                self._remove(layer)
+            self._bridge.changed.emit("annotation")
+
+    def recover(self) -> None:
+        """Put the newest snapshot in the place of a damaged file and go on with it."""
+        from napari_multiphase.studies.snapshots import recover
+
+        if self.damaged is None:
+            return
+        try:
+            snapshot = recover(self.damaged)
+        except UserError as error:
+            self._session.tell_error("annotation", str(error), "")
+            return
+        phase, self.damaged = self.phase, None
+        from napari.utils.notifications import show_info
+
+        when = time.strftime("%d %b %H:%M", time.localtime(snapshot.created))
+        show_info(f"Back to the snapshot of {when} (before {snapshot.name}); the damaged file is kept beside it.")
+        self.begin(phase)
+
+    def close(self, wait_s: float = 5.0) -> None:
+        """The window closes: save what is left."""
+        autosave, self._autosave = self._autosave, None
+        if autosave is not None and autosave.is_alive():
+            autosave.close()
+            autosave.join(wait_s)
+
+    def _made(self, token: object, phase: Phase, told: Mapping[str, Any], own: NDArray[np.uint8] | None) -> None:
+        study = self._session.study
+        if token is not self._asked or study is None:
+            return
+        confidence = own if told["fresh"] and own is not None else told["confidence"]
+        fresh = bool(told["fresh"])
+        holder: list[Autosave] = []
+
+        def opened(found: Opened | UserError) -> None:
+            if isinstance(found, Opened) and not fresh and not found.reading:
+                holder[0].snapshot("opened")
+            self._bridge.post(lambda: self._opened(token, holder[0], phase, confidence, found))
+
+        def saved(state: SaveState) -> None:
+            self._bridge.post(lambda: self._hear(holder[0], state))
+
+        holder.append(Autosave(Path(told["file"]), opened, saved))
+        holder[0].start()
+
+    def _opened(
+        self,
+        token: object,
+        autosave: Autosave,
+        phase: Phase,
+        confidence: NDArray[np.uint8] | None,
+        found: Opened | UserError,
+    ) -> None:
+        study = self._session.study
+        if token is not self._asked or study is None:
+            autosave.close()
+            return
+        self._asked = None
+        self.phase, self.volume = phase, study.volumes[phase]
+        if isinstance(found, UserError):
+            self.damaged = autosave.path
+            self._session.tell_error("annotation", str(found), "")
+            self._bridge.changed.emit("annotation")
+            return
+        if found.annotation.grid != self.grid:
+            autosave.close()
+            text = f"{autosave.path} belongs to another scan than the {phase} one that is open: open its own study"
+            self._session.tell_error("annotation", text, "")
+            return
+        self._autosave, self.reading = autosave, found.reading
+        self.states, self.confidence, self.reviewed = dict(found.annotation.states), confidence, found.reviewed
+        self.model = found.annotation.model
+        self._show(found)
+        if found.reading:
+            self._session.tell_error("annotation", found.reading, "")
+        self._bridge.changed.emit("annotation")
+        self._bridge.changed.emit("states")
+        self._bridge.changed.emit("saved")
+
+    def _show(self, found: Opened) -> None:
+        session, study = self._session, self._session.study
+        assert study is not None and self._autosave is not None
+        source = study.volumes[self.phase].source.to_dict()
+        mine = {"kind": KIND, "phase": str(self.phase), "study": study.id, "source": source}
+        name = f"{session.title} {self.phase} annotation"
+        layer = add_labels(session.viewer, found.labels, self.grid, name, **mine)
+        self.layer = layer
+        layer.opacity, layer.visible, layer.editable = LABELS_OPACITY, True, not found.reading
+        for old in layers_of(session.viewer, kind="labels", study=study.id):
+            old.visible = False
+        session.viewer.layers.selection.active = layer
+        if found.reading:
+            return
+        self.edits = Edits(layer.data, self.reviewed, self._edited)
+        follow(layer, self.edits)
+        layer.events.labels_update.connect(self._on_stroke)
+        layer.events.set_data.connect(self._on_redrawn)
+        layer.events.data.connect(lambda _event: self._touch(None))
+        session.viewer.layers.events.removed.connect(self._on_removed)
+        self._autosave.watch(lambda: (np.asarray(layer.data), found.reviewed))
+
+    # --- changing ------------------------------------------------------------------------------------------------
+
+    def apply(self, box: Box, after: NDArray[np.uint8], what: str) -> None:
+        """Put `after` into `box` of the labels, as one step of undo called `what`."""
+        if self.edits is not None:
+            self.edits.apply(box, after, what)
+
+    def mark_reviewed(self, box: Box, mask: NDArray[np.bool_]) -> None:
+        """The voxels of `mask`, which has the box's shape, were looked at and are right."""
+        if self.edits is not None:
+            self.edits.mark(box, mask)
+
+    def set_state(self, structure: int, state: StructureState) -> None:
+        """Say how far a structure is: saved at once, not undoable."""
+        if self._autosave is not None and not self.reading:
+            self.states[structure] = state
+            self._autosave.set_state(structure, state)
+            self._bridge.changed.emit("states")
+
+    def undo(self) -> None:
+        """Take back the last tool, stroke or mark."""
+        if self.edits is not None:
+            self.edits.undo()
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        if self.edits is not None:
+            self.edits.redo()
+
+    def snapshot(self, name: str) -> None:
+        """Save, then keep a snapshot, in the background: call it before a model changes anything."""
+        if self._autosave is not None and not self.reading:
+            self._autosave.snapshot(name)
+
+    def _edited(self, edit: Edit) -> None:
+        self._touch(edit.box)
+        if self.layer is not None and len(edit.labels.where):
+            self._ignore = True
+            try:
+                self.layer.refresh(extent=False, thumbnail=False, highlight=False)
+            finally:
+                self._ignore = False
+        self._bridge.changed.emit("edited")
+
+    def _touch(self, box: Box | None) -> None:
+        if self._autosave is not None:
+            self._autosave.touch(box)
+
+    def _on_stroke(self, event: Any) -> None:
+        """A stroke goes on, in the slice in view: it is saved even before it ends."""
+        layer = self.layer
+        shown = list(layer._slice_input.displayed) if layer is not None else []
+        if layer is None or len(shown) != 2 or layer.n_edit_dimensions != 2:
+            self._touch(None)
+            return
+        at = layer.world_to_data(self._session.viewer.dims.point)
+        box = [slice(round(float(p)), round(float(p)) + 1) for p in at]
+        for axis, start, size in zip(shown, event.offset, event.data.shape, strict=False):
+            box[axis] = slice(int(start), int(start) + int(size))
+        self._touch((box[0], box[1], box[2]))
+
+    def _on_redrawn(self, _event: Any) -> None:
+        """Drawn anew in the same place: someone changed the array and called `refresh`."""
+        dims = self._session.viewer.dims
+        at, self._at = self._at, (dims.point, dims.displayed)
+        if at == self._at and not self._ignore:
+            self._touch(None)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.end()
+
+    # --- what the session and the autosave say -------------------------------------------------------------------
+
+    def _hear(self, autosave: Autosave, state: SaveState) -> None:
+        if autosave is not self._autosave:
+            self._hear_old(autosave, state)
+            return
+        loud = state.kind == "failed" and self.save_state.why != state.why
+        self.save_state = state
+        if state.states is not None and state.kind == "saved" and state.states != self.states:
+            self.states = dict(state.states)
+            self._bridge.changed.emit("states")
+        if loud:
+            self._session.tell_error("annotation", f"Your corrections are not saved: {state.why}", "")
+        self._bridge.changed.emit("saved")
+
+    def _hear_old(self, autosave: Autosave, state: SaveState) -> None:
+        """One that was put away: its layer stays until what it shows is safe."""
+        layers = [one for one in layers_of(self._session.viewer, kind=KIND) if one is not self.layer]
+        if state.kind == "closed":
+            for layer in layers:
+                self._remove(layer)
+        elif state.kind == "failed":
+            for layer in layers:
+                if not layer.name.startswith("NOT SAVED"):
+                    layer.name = f"NOT SAVED {layer.name}"
+            self._session.tell_error("annotation", f"Corrections of the last study are not saved: {state.why}", "")
+
+    def _remove(self, layer: Labels) -> None:
+        if layer in self._session.viewer.layers:
+            self._session.viewer.layers.remove(layer)
+
+    @property
+    def saved(self) -> str:
+        """How safe the work is, in words; empty while nothing is being corrected."""
+        state = self.save_state
+        if self.layer is None:
+            return ""
+        if self.reading:
+            return "Open in another window: look, not change"
+        if state.kind == "failed":
+            return f"NOT SAVED: {state.why}"
+        if state.kind == "saving":
+            return "Saving"
+        if state.kind == "unsaved":
+            return "Not yet saved"
+        seconds = max(0.0, time.time() - state.safe_at)
+        if seconds < 60:
+            return f"Saved {seconds:.0f} s ago"
+        return f"Saved {seconds / 60:.0f} min ago" if seconds < 5400 else f"Saved {seconds / 3600:.0f} h ago"
+
+    def _of(self, study_id: str) -> bool:
+        return self.layer is not None and ours(self.layer).get("study") == study_id
+
+    def _on_change(self, topic: str) -> None:
+        session, study = self._session, self._session.study
+        if topic == "busy" and session.job is not None and session.job.task in MODEL_ACTIONS:
+            self.snapshot(MODEL_ACTIONS[session.job.task])
+        elif topic == "study" and study is not None:
+            if not self._of(study.id):
+                self.end()
+            self._folder = None
+            params = {"study": study, "inputs": session.inputs}
+            self._ask("recall", params, lambda told: self._recalled(study.id, told), quiet=True)
+
+    def _recalled(self, study_id: str, told: Mapping[str, Any]) -> None:
+        """Bring back what was done with these scans before: the last prediction, and what was being corrected."""
+        session = self._session
+        if session.study is None or session.study.id != study_id:
+            return
+        self._folder = Path(told["folder"])
+        shown = layers_of(session.viewer, kind="labels", study=study_id)
+        if told["prediction"] is not None and session.run is None and not shown:
+            session.keeping.recalled(told["prediction"])
+        if told["annotations"] and self.layer is None:
+            self.begin(Phase(told["annotations"][0]))
+        self._bridge.changed.emit("recalled")
+
+    def _ask(
+        self, task: str, params: dict[str, Any], on_result: Callable[[Any], object], *, quiet: bool = False
+    ) -> None:
+        """A job of the parser child, beside what the user waits for; a failure is told."""
+        session, study = self._session, self._session.study
+
+        def on_event(event: Event) -> None:
+            if event.kind == "done":
+                result = handle.result
+                self._bridge.post(lambda: on_result(result))
+            elif event.kind == "failed" and not event.data.get("cancelled") and not quiet:
+                details = str(event.data.get("details", ""))
+                self._bridge.post(lambda: session.tell_error("annotation", event.message, details))
+
+        handle = session.client.submit(
+            task, params, study_id=study.id if study else "", revision=session.revision, where="parser",
+            on_event=on_event,
+        )  # fmt: skip
