@@ -21,6 +21,8 @@ _WHAT = (
 _LEAVE_OUT_TIP = (
     "Paths, names of files, and what DICOM says of patient and visit; the UIDs of a DICOM SEG's images stay"
 )
+_UNSAVED, _WAIT_MS, _MOST_WAITS = ("unsaved", "saving"), 200, 50
+"""Corrections are saved within seconds; an export waits for them."""
 
 
 class ExportDialog(QDialog):
@@ -71,8 +73,7 @@ class StudySharing:
 
     @property
     def _corrected(self) -> bool:
-        annotating = getattr(self._session, "annotating", None)
-        return annotating is not None and annotating.layer is not None
+        return self._session.annotating.layer is not None
 
     def _ask(self) -> None:
         study = self._session.study
@@ -90,11 +91,14 @@ class StudySharing:
         if chosen:
             self.export_to(Path(chosen if chosen.lower().endswith(".zip") else f"{chosen}.zip"), format, identified)
 
-    def export_to(self, path: Path, format: str = "nifti", identified: bool = False) -> None:
-        """Write the open study into the zip `path`, in the worker."""
-        session = self._session
+    def export_to(self, path: Path, format: str = "nifti", identified: bool = False, waited: int = 0) -> None:
+        """Write the open study into the zip `path`, in the worker, once the last strokes are saved."""
+        session, annotating = self._session, self._session.annotating
+        if annotating.layer is not None and annotating.save_state.kind in _UNSAVED and waited < _MOST_WAITS:
+            session.bridge.later(_WAIT_MS, lambda: self.export_to(path, format, identified, waited + 1))
+            return
         remember("last_out", str(path.parent))
-        params: dict[str, Any] = {"out": path, "study": session.study, "inputs": session.inputs}
+        params: dict[str, Any] = {"out": path, "study": session.study, "folder": annotating.folder}
         params |= {"prediction": session.run.prediction if session.run else None}
         params |= {"format": format, "identified": identified}
         session.ask(TASK, f"Exporting into {path.name}", params, lambda _files: self._exported(path))

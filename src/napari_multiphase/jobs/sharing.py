@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +20,11 @@ def share_study(
     folder: Path | None = None,
     study: Study | None = None,
     prediction: Prediction | None = None,
-    inputs: Sequence[Path] = (),
     format: Literal["nifti", "dicom-seg"] = "nifti",
     identified: bool = False,
 ) -> list[Path]:
     """Export what lies in `folder`, see `studies.shared.gather`; or an open study with its newest prediction and what
-    was corrected in its workspace: the one among the `inputs` it was opened from, or the user's own of it."""
+    was corrected in its workspace `folder`, the default one unless given."""
     from napari_multiphase.studies.share import share_study as run
     from napari_multiphase.studies.shared import Shared, gather, of_prediction, with_corrections
     from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, default_folder
@@ -36,7 +35,7 @@ def share_study(
         shared = gather(folder, on_event=context.on_event, cancel=context.cancel)
     else:
         shared = of_prediction(study, prediction) if prediction is not None else Shared(study, {})
-        home = next((path for path in inputs if (path / STUDY_FILE).is_file()), default_folder(study))
+        home = folder or default_folder(study)
         if (home / STUDY_FILE).is_file() and (workspace := Workspace.open(home)).id == study.id:
             shared = with_corrections(shared, workspace)
         if not shared.phases:
