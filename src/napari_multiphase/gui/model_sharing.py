@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QFileDialog, QFrame, QLabel, QMenu, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_multiphase.gui.dock_parts import button, row, wrapped
+from napari_multiphase.gui.dock_parts import Body, button, row, wrapped
 from napari_multiphase.gui.model_card import PHANTOMS_ONLY, card_html
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MODEL_TASKS = ("look_at_model", "add_model", "export_model")
 """Jobs whose progress and failures the docks with a picker tell."""
 _WIDTH, _HEIGHT = 460, 480
+_BUTTON_WIDTH = 64
+"""Room for the arrow of its menu."""
 _NO_MODEL = "There is no model to export yet"
 _EXPORT_TIP = "Write the chosen model as one zip: card, weights, checksums"
 
@@ -43,10 +45,7 @@ class Offer(QDialog):
         title = QLabel(card.name)
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setWordWrap(True)
-        font = title.font()
-        font.setBold(True)
-        font.setPointSizeF(font.pointSizeF() * 1.3)
-        title.setFont(font)
+        title.setStyleSheet("font-size: 17px; font-weight: bold;")
         layout.addWidget(title)
         if card.phantoms_only:
             note = wrapped(PHANTOMS_ONLY, bold=True)
@@ -64,7 +63,12 @@ class Offer(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self.text)
+        body = Body()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 6, 0)
+        inside.addWidget(self.text)
+        inside.addStretch(1)
+        scroll.setWidget(body)
         layout.addWidget(scroll, 1)
         if self.replaces:
             layout.addWidget(wrapped("You have a model of this name already: this one would take its place."))
@@ -94,6 +98,7 @@ class ModelSharing:
         self.offer: Offer | None = None
         self.button = QPushButton("More")
         self.button.setToolTip("Add a model, or export this one")
+        self.button.setMinimumWidth(_BUTTON_WIDTH)
         menu = QMenu(self.button)
         menu.setToolTipsVisible(True)
         self.add_zip = menu.addAction("Add a model from a zip...", self._ask_zip)
