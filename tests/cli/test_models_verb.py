@@ -51,3 +51,20 @@ def test_a_model_that_cannot_run_here_is_neither_added_nor_used(run, model, tmp_
 def test_what_is_no_model_is_refused(run, tmp_path):
     assert run("models", "add", tmp_path / "none").exit_code == 2
     assert run("models", "add", tmp_path).exit_code == 2
+
+
+def test_a_model_travels_as_one_zip(run, model, tmp_path):
+    out = tmp_path / "tiny.zip"
+    exported = run("models", "export", model, out)
+    assert exported.exit_code == 0, exported.output
+    shown = run("models", "info", out)
+    assert (
+        shown.exit_code == 0 and "Random weights, for tests." in shown.stdout and f"zip         {out}" in shown.stdout
+    )
+    assert json.loads(run("models", "info", out, "--json").stdout)["folder"] == str(out)
+    assert not (tmp_path / "data" / "models").exists()
+    assert run("models", "add", out).exit_code == 0
+    assert run("models", "export", "tiny", tmp_path / "again.zip").exit_code == 0
+    assert (tmp_path / "again.zip").read_bytes() == out.read_bytes()
+    refused = run("models", "export", "tiny", tmp_path / "folder")
+    assert refused.exit_code == 2 and ".zip" in refused.stderr

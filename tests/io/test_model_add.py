@@ -124,6 +124,13 @@ def test_the_users_models_come_first_newest_on_top(tmp_path):
     assert find_model().card.name == "b"
 
 
+def test_what_a_killed_copy_left_behind_is_no_model(tmp_path):
+    added = add_model(make(tmp_path)).folder
+    added.rename(user_folder() / ".0123456789ab.part")
+    assert user_models() == [] and installed() == []
+    assert add_model(make(tmp_path)).card.name == "tiny"
+
+
 def test_a_damaged_model_of_the_users_hides_no_other(tmp_path):
     add_model(make(tmp_path, "one"))
     (add_model(make(tmp_path, "two")).folder / "model.json").write_text("{")

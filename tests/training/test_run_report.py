@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from napari_multiphase.events import Event
+from napari_multiphase.io.png import png
 from napari_multiphase.labels import IGNORE, STRUCTURES, UNKNOWN
 from napari_multiphase.training.curves import MOST_POINTS, Curve, chart, smoothed, thinned, ticks
-from napari_multiphase.training.preview import png, write_preview
+from napari_multiphase.training.preview import write_preview
 from napari_multiphase.training.record import Recorder
 from napari_multiphase.training.report import write_report
 

@@ -15,6 +15,7 @@ from napari_multiphase.cli.plan import plan
 from napari_multiphase.cli.register import carry, register
 from napari_multiphase.cli.sample import sample
 from napari_multiphase.cli.segment import segment
+from napari_multiphase.cli.share import share
 from napari_multiphase.cli.train import export, train
 from napari_multiphase.cli.translate import translate
 
@@ -33,6 +34,7 @@ app.command()(carry)
 app.command()(segment)
 app.command()(translate)
 app.command()(evaluate)
+app.command()(share)
 app.add_typer(models.app, name="models")
 app.command()(cases)
 app.command()(plan)

@@ -1,4 +1,4 @@
-"""``multiphase models list|info|add``: what there is to segment with, and what it learned from."""
+"""``multiphase models list|info|add|export``: what there is to segment with, and what it learned from."""
 
 from __future__ import annotations
 
@@ -78,18 +78,46 @@ def add(
 
 @app.command()
 @verb
-def info(
-    model: Annotated[str | None, typer.Argument(help="Name or folder of a model; the default one without.")] = None,
-    as_json: Json = False,
+def export(
+    model: Annotated[str, typer.Argument(help="Name or folder of a model.")],
+    out: Annotated[Path, typer.Argument(metavar="ZIP", help="The zip to write.")],
 ) -> None:
-    """Show the card of a model; its weights are verified first."""
-    from napari_multiphase.io.models import find_model, translates
-    from napari_multiphase.labels import name_of
+    """Write a model as one zip (card, weights, checksums) that `models add` takes."""
+    from napari_multiphase.io.model_zip import export_model
+    from napari_multiphase.io.models import find_model
 
     found = find_model(model)
+    path = export_model(found, out)
+    say(f"model '{found.card.name}' is in {path}, {path.stat().st_size / 1e6:.1f} MB; `multiphase models add` takes it")
+
+
+@app.command()
+@verb
+def info(
+    model: Annotated[
+        str | None, typer.Argument(help="Name, folder or zip of a model; the default one without.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the card of a model, one that was not added too; its weights are verified first."""
+    from napari_multiphase.io.model_add import shown_model
+    from napari_multiphase.io.models import find_model
+
+    if model is not None and Path(model).suffix.lower() == ".zip" and Path(model).is_file():
+        with shown_model(Path(model)) as found:
+            _show(found, as_json, Path(model))
+    else:
+        found = find_model(model)
+        _show(found, as_json, found.folder)
+
+
+def _show(found: Model, as_json: bool, place: Path) -> None:
+    from napari_multiphase.io.models import translates
+    from napari_multiphase.labels import name_of
+
     card = found.card
     if as_json:
-        say_json(_facts(found))
+        say_json({**_facts(found), "folder": str(place)})
         return
     low, high = card.window_hu
     facts = {
@@ -105,7 +133,7 @@ def info(
         + " x ".join(str(n) for n in card.tile_vox) + f" voxels, {card.overlap:.0%} overlap",
         "licence": card.licence,
         "weights": f"{found.weights.stat().st_size / 1e6:.1f} MB, sha256 {card.weights_sha256[:16]}..., verified",
-        "folder": found.folder,
+        "zip" if place.is_file() else "folder": place,
     }  # fmt: skip
     width = max(map(len, facts))
     for name, value in facts.items():

@@ -96,8 +96,8 @@ def dropped_paths(mime: QMimeData | None) -> list[Path]:
     return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
 
 
-class _Body(QWidget):
-    """What a dock scrolls: as high as its text needs at the width there is, not at the narrowest one."""
+class Body(QWidget):
+    """What a dock or a dialog scrolls: as high as its text needs at the width there is, not at the narrowest one."""
 
     def minimumSizeHint(self) -> QSize:
         """Leaves the height to `heightForWidth`."""
@@ -112,7 +112,7 @@ class Dock(QWidget):
         self.body = QVBoxLayout()
         self.body.setContentsMargins(8, 4, 8, 4)
         self.body.setSpacing(6)
-        inner = _Body()
+        inner = Body()
         inner.setLayout(self.body)
         inner.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         scroll = QScrollArea()

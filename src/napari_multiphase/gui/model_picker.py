@@ -5,46 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFrame, QVBoxLayout, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.dock_parts import button, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import row, toggle, wrapped
+from napari_multiphase.gui.model_card import PHANTOMS_ONLY, card_html
+from napari_multiphase.gui.model_sharing import ModelSharing
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session
-from napari_multiphase.labels import name_of
 
 if TYPE_CHECKING:
     from napari_multiphase.model import Model, ModelCard
-
-PHANTOMS_ONLY = "Trained on phantoms only: a demonstration, not for patients."
-
-
-def card_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """What the card says, as (heading, text)."""
-    from napari_multiphase.config import traits_of  # building all settings takes longer than all docks together
-
-    phases = " and ".join(card.phases)
-    if traits_of(card.method, card.config).reads == "pair":
-        phases += ", both at once: one result, on the venous grid and carried to the arterial one"
-    names = ", ".join(name_of(label) for label in card.labels[1:])
-    spacing = " x ".join(f"{s:g}" for s in card.spacing_mm)
-    lines = [
-        ("Learned from", card.training_data),
-        ("Phases", phases),
-        (f"{len(card.labels) - 1} structures", names),
-        ("Works at", f"{spacing} mm, {card.window_hu[0]:g} to {card.window_hu[1]:g} HU"),
-        ("Figures", figures(card.metrics)),
-        ("Licence", card.licence),
-    ]
-    return [(title, text) for title, text in lines if text]
-
-
-def figures(metrics: dict[str, Any]) -> str:
-    """The plain numbers of the card's metrics, in words."""
-    plain = [(k, v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    return ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in plain)
 
 
 class ModelPicker(QWidget):
@@ -81,7 +54,7 @@ class ModelPicker(QWidget):
         self.chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.chooser.setMinimumContentsLength(12)
         self.card_button = toggle("Card", "What this model is: training data, structures, figures, licence")
-        self.other = button("Add...", self._ask_folder, "Use a model from a folder")
+        self.sharing = ModelSharing(session, self, self.add_folder, lambda: self.model)
         self.summary = wrapped()
         self.note = wrapped(PHANTOMS_ONLY)
         self.note.setObjectName("multiphase_note")
@@ -93,7 +66,7 @@ class ModelPicker(QWidget):
         self._card_layout.addWidget(self._card_text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(row(self.chooser, self.card_button, self.other, stretch=0))
+        layout.addLayout(row(self.chooser, self.card_button, self.sharing.button, stretch=0))
         for part in (self.note, self.summary, self.card):
             layout.addWidget(part)
         self.card_button.toggled.connect(self.card.setVisible)
@@ -118,7 +91,7 @@ class ModelPicker(QWidget):
         found: list[Model] = []
         errors: list[str] = []
         own = [Path(folder) for folder in recall("model_folders", [])]
-        for folder in dict.fromkeys([*(f for f in own if f.is_dir()), *installed()]):
+        for folder in dict.fromkeys(f.resolve() for f in (*own, *installed()) if f.is_dir()):
             try:
                 found.append(read_model(folder))
             except UserError as error:
@@ -141,14 +114,15 @@ class ModelPicker(QWidget):
             self.chooser.setCurrentIndex(chosen)
             self._show(models[chosen])
         else:
-            self.summary.setText("There is no such model yet: use 'Add...' to choose a model folder.")
+            self.summary.setText("There is no such model yet: use 'More' to add one.")
         for error in errors:
             self._session.tell_error("model", error, "")
 
-    def _ask_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Choose a model folder", recall("last_model_folder", ""))
-        if chosen:
-            self.add_folder(Path(chosen))
+    @property
+    def model(self) -> Model | None:
+        """The chosen one."""
+        index = self.chooser.currentIndex()
+        return self._models[index] if 0 <= index < len(self._models) else None
 
     def add_folder(self, folder: Path) -> None:
         """Put the user's own model on top and use it."""
@@ -176,14 +150,9 @@ class ModelPicker(QWidget):
         card = model.card
         self.summary.setText(card.summary)
         self.note.setVisible(card.phantoms_only)
-        self._card_text.setText("<br>".join(f"<b>{title}:</b> {_plain(text)}" for title, text in card_lines(card)))
+        self._card_text.setText(card_html(card))
         self._use_it(model)
 
     def _into_session(self, model: Model) -> None:
         self._session.model = model
         self._session.bridge.changed.emit("model")
-
-
-def _plain(text: str) -> str:
-    """A card is a stranger's text: no markup of it is interpreted."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

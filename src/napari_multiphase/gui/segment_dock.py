@@ -10,12 +10,15 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QWidget
 from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
 from napari_multiphase.gui.layers import jump_to
 from napari_multiphase.gui.model_picker import ModelPicker
+from napari_multiphase.gui.model_sharing import MODEL_TASKS
 from napari_multiphase.gui.phase_slider import PhaseSlider
 from napari_multiphase.gui.refusing import Refusing, can_mix
 from napari_multiphase.gui.remember import preference, recall, remember
 from napari_multiphase.gui.results import Row, as_sentence, plan_in_words, rows_of
 from napari_multiphase.gui.session import Run, Session, get_session
 from napari_multiphase.gui.structure_table import StructureTable
+from napari_multiphase.gui.study_sharing import TASK as SHARE_TASK
+from napari_multiphase.gui.study_sharing import StudySharing
 
 if TYPE_CHECKING:
     import napari
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 _SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
 _SAVE_TIP = "Write labels, confidence and report to a folder, on the scans' own grids"
-_SHOWN = ("register", "segment", "save")
+_SHOWN = ("register", "segment", "save", SHARE_TASK, *MODEL_TASKS)
 """Jobs whose progress and failures this dock tells."""
 _OUTPUTS = {"labels": "Per phase", "fused": "Fused", "confidence": "Confidence"}
 _OUTPUT_TIPS = {
@@ -52,7 +55,8 @@ class SegmentDock(Dock):
         self.save = button("Save results...", self._ask_save, _SAVE_TIP)
         self.footer.addWidget(self.error)
         self.footer.addWidget(self.progress)
-        self.footer.addLayout(row(self.segment, self.save, stretch=0))
+        self.sharing = StudySharing(self.session, self)
+        self.footer.addLayout(row(self.segment, self.save, self.sharing.button, stretch=0))
         bridge = self.session.bridge
         bridge.changed.connect(self._on_change)
         bridge.progressed.connect(self._on_progress)
@@ -223,7 +227,7 @@ class SegmentDock(Dock):
             self._ask_centres()
         if topic == "prediction":
             self.session.bridge.later(50, lambda: self.scroll_to(self.result_title))
-        if topic == "busy":
+        if topic in ("busy", "annotation"):
             self._on_busy()
 
     def _on_busy(self) -> None:
@@ -234,6 +238,7 @@ class SegmentDock(Dock):
         allow(self.segment, reason or ("" if self.chosen_outputs() else "Choose an output first"), _SEGMENT_TIP)
         self.save.setVisible(session.run is not None)
         allow(self.save, f"'{job.title}' is running" if job else "", _SAVE_TIP)
+        self.sharing.refresh()
         if job and job.task in _SHOWN:
             self.error.hide()
             self.progress.start(job.title)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QButtonGroup, QFileDialog, QPushButton
 
 from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
 from napari_multiphase.gui.model_picker import ModelPicker
+from napari_multiphase.gui.model_sharing import MODEL_TASKS
 from napari_multiphase.gui.preview_box import PreviewBox
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.results import plan_in_words
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _TRANSLATE_TIP = "Make the whole synthetic image, as a new layer (Ctrl+Shift+L)"
 _SAVE_TIP = "Write the image and a report to a folder, on exactly the grid of the scan it was made from"
-_SHOWN = ("register", "translate", "compare_translation", "judge_translation", "save_translation")
+_SHOWN = ("register", "translate", "compare_translation", "judge_translation", "save_translation", *MODEL_TASKS)
 """Jobs whose progress and failures this dock tells."""
 _SEEN_MS = 50
 """A dock that is shown for less (while tabs are made) was not looked at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -36,6 +37,10 @@ class Files:
             raise UserError(f"{self.path}: holds {len(names):,} files; choose the folder of one patient")
         return sorted(names)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of exactly this name."""
+        return (self.path / name).is_file() if self._archive is None else name in self._archive.NameToInfo
+
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """A file for reading."""
@@ -49,6 +54,16 @@ class Files:
     def size(self, name: str) -> int:
         """Bytes of a file, unpacked, as the zip claims it."""
         return (self.path / name).stat().st_size if self._archive is None else self._archive.getinfo(name).file_size
+
+    def packed_size(self, name: str) -> int:
+        """Bytes that a file takes on the disk, as the zip claims it."""
+        return self.size(name) if self._archive is None else self._archive.getinfo(name).compress_size
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file is a link to another one."""
+        if self._archive is None:
+            return (self.path / name).is_symlink()
+        return stat.S_ISLNK(self._archive.getinfo(name).external_attr >> 16)
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """A file, block by block.

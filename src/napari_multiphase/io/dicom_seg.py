@@ -59,6 +59,20 @@ _PROPERTY: Mapping[str, tuple[Code, Code | None, Code | None]] = MappingProxyTyp
 """(what it is, on which side, in which organ) by the structure's name."""
 
 
+_PATIENT = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+"""Patient and visit."""
+
+
 def write_seg(
     path: Path,
     labels: NDArray[Any],
@@ -67,11 +81,19 @@ def write_seg(
     *,
     description: str = "",
     algorithm: str = "napari-multiphase",
+    identified: bool = True,
+    corrected: bool = False,
 ) -> None:
     """Write labels (D, H, W) on `volume.grid` as one DICOM SEG on the slices of the volume's series.
 
     One segment per label present, with the table's names and colours. Frame of reference, study and patient are the
     source's. Slices the series lacks get none; where it is uneven, each slice takes the nearest plane.
+
+    Parameters
+    ----------
+    identified : keep what names patient and visit; else it is empty. The UIDs of study, series and slices stay, for
+        the object refers to the images by them.
+    corrected : a person worked on the labels.
 
     Raises
     ------
@@ -90,7 +112,9 @@ def write_seg(
     planes = _planes(labels, volume, ids)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # de-identified names are not worth a warning per call
-        segmentation = _segmentation(planes, ids, volume, table, description, algorithm)
+        segmentation = _segmentation(planes, ids, volume, table, description, algorithm, corrected)
+        if not identified:
+            _forget_patient(segmentation)
     with atomic_path(path) as part:
         segmentation.save_as(part)
 
@@ -102,12 +126,13 @@ def _segmentation(
     table: Mapping[int, Structure],
     description: str,
     algorithm: str,
+    corrected: bool,
 ) -> Any:
     segmentation = hd.seg.Segmentation(
         source_images=_source_datasets(volume),
         pixel_array=planes,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(n, i, table, algorithm) for n, i in enumerate(ids, 1)],
+        segment_descriptions=[_segment(n, i, table, algorithm, corrected) for n, i in enumerate(ids, 1)],
         series_instance_uid=hd.UID(),
         series_number=1000 + int(volume.source.header.get("series_number") or 0),
         sop_instance_uid=hd.UID(),
@@ -122,6 +147,17 @@ def _segmentation(
     )
     segmentation.SeriesDescription = (description or "segmentation")[:64]
     return segmentation
+
+
+def _forget_patient(segmentation: pydicom.Dataset) -> None:
+    """Empty what names patient and visit, wherever it was copied from the images."""
+    for keyword in _PATIENT:
+        setattr(segmentation, keyword, "")
+    for keyword in ("PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDs", "StudyDescription"):
+        if keyword in segmentation:
+            delattr(segmentation, keyword)
+    segmentation.PatientIdentityRemoved = "YES"
+    segmentation.DeidentificationMethod = "patient and visit left empty; UIDs kept"
 
 
 def _planes(labels: NDArray[Any], volume: Volume, ids: list[int]) -> NDArray[np.uint8]:
@@ -152,17 +188,7 @@ def _source_datasets(volume: Volume) -> list[pydicom.Dataset]:
 
 def _complete(dataset: pydicom.Dataset, volume: Volume) -> pydicom.Dataset:
     """Patient and study fields that a SEG must carry, empty where a de-identified source dropped them."""
-    for keyword in (
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "AccessionNumber",
-        "StudyID",
-        "StudyDate",
-        "StudyTime",
-        "ReferringPhysicianName",
-    ):
+    for keyword in _PATIENT:
         if keyword not in dataset:
             setattr(dataset, keyword, "")
     if not dataset.get("SOPClassUID"):
@@ -174,17 +200,18 @@ def _complete(dataset: pydicom.Dataset, volume: Volume) -> pydicom.Dataset:
     return dataset
 
 
-def _segment(number: int, label: int, table: Mapping[int, Structure], algorithm: str) -> Any:
+def _segment(number: int, label: int, table: Mapping[int, Structure], algorithm: str, corrected: bool) -> Any:
     structure = table.get(label)
     name = structure.name if structure else name_of(label)
     what, side, organ = _PROPERTY.get(name, (_SCT.AnatomicalStructure, None, None))
     lesion = structure is not None and structure.kind == "lesion" and organ is not None
+    how = hd.seg.SegmentAlgorithmTypeValues
     segment = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
         segmented_property_category=_SCT.MorphologicallyAbnormalStructure if lesion else _SCT.AnatomicalStructure,
         segmented_property_type=what,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=how.SEMIAUTOMATIC if corrected else how.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=algorithm[:64], version=_version(), family=codes.cid7162.ArtificialIntelligence
         ),

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.archive import Files, open_files
 from napari_multiphase.io.atomic import atomic_folder
+from napari_multiphase.io.model_zip import check_sums
 from napari_multiphase.io.models import bundled, card_name, check_file, installed, read_card, read_model, user_folder
-from napari_multiphase.model import CARD_FILE, Model
+from napari_multiphase.model import CARD_FILE, WEIGHTS_FILE, Model, ModelCard
 
 _MOST_FILES = 200
+_MOST_BESIDE_BYTES = 64 << 20
+"""Of all files but the weights."""
+_MOST_RATIO, _RATIO_FROM_BYTES = 50, 16 << 20
+"""Numbers that were learned hardly shrink when packed: a large file that shrank more is a zip bomb."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -19,7 +27,8 @@ def add_model(source: Path, replace: bool = False) -> Model:
     """Copy a model, a folder or a zip, to the user's models and return it from there.
 
     A zip may hold the model at its top or in one folder. Nothing is unpacked that does not belong to a model, no member
-    leaves the folder, none grows past the size that the zip's own table states.
+    leaves the folder or is a link, none grows past the size that the zip's own table states, and where there are
+    checksums every file has its own.
 
     Parameters
     ----------
@@ -33,27 +42,65 @@ def add_model(source: Path, replace: bool = False) -> Model:
     if source.is_dir():
         read_model(source)
     with open_files(source) as files:
-        top = _top(files)
-        card, where = str(top / CARD_FILE), f"{files.path}: {CARD_FILE}"
-        check_file(CARD_FILE, files.size(card), where)
-        name = read_card(files.read(card), where).name
-        target = user_folder() / _folder_name(name)
-        _check_free(name, target, replace)
-        with atomic_folder(target) as part:
-            for member in _members(files, top):
-                place = part / member.relative_to(top)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _copy(files, str(member), place)
-            read_model(part)
-    return read_model(target)
+        top, card = _look(files)
+        if place_for(card.name).exists() and not replace:
+            raise UserError(
+                f"you have a model '{card.name}' already, in {place_for(card.name)}: add --replace to take its place"
+            )
+        with atomic_folder(place_for(card.name)) as part:
+            _unpack(files, top, part)
+    return read_model(place_for(card.name))
+
+
+@contextmanager
+def shown_model(source: Path) -> Iterator[Model]:
+    """The model in a folder or a zip, verified as `add_model` does, without adding it; one from a zip lies in a
+    temporary folder that goes when the block ends.
+
+    Raises
+    ------
+    UserError : no valid model.
+    """
+    source = Path(source)
+    if source.is_dir():
+        yield read_model(source)
+        return
+    with open_files(source) as files, tempfile.TemporaryDirectory(prefix="multiphase-") as folder:
+        top, _ = _look(files)
+        yield _unpack(files, top, Path(folder))
+
+
+def _look(files: Files) -> tuple[PurePosixPath, ModelCard]:
+    """The model's folder in `files`, and its card."""
+    top = _top(files)
+    card, where = str(top / CARD_FILE), f"{files.path}: {CARD_FILE}"
+    check_file(CARD_FILE, files.size(card), where)
+    return top, read_card(files.read(card), where)
+
+
+def _unpack(files: Files, top: PurePosixPath, part: Path) -> Model:
+    """Copy what belongs to the model into the empty folder `part`, and verify it there."""
+    for member in _members(files, top):
+        place = part / member.relative_to(top)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy(files, str(member), place)
+    check_sums(part, str(files.path))
+    return read_model(part)
 
 
 def _folder_name(name: str) -> str:
     return _UNSAFE.sub("-", name).strip("-.") or "model"
 
 
-def _check_free(name: str, target: Path, replace: bool) -> None:
-    """Names that share a folder count as one, for models are found by folder and by name."""
+def place_for(name: str) -> Path:
+    """Where the user's model of this name lies, or would.
+
+    Raises
+    ------
+    UserError : another model has that name, or one so like it that both would share a folder, for models are found by
+        folder and by name.
+    """
+    target = user_folder() / _folder_name(name)
     key = target.name.casefold()
     like = [f for f in installed() if key in (f.name.casefold(), _folder_name(card_name(f)).casefold())]
     if set(like) & set(bundled()):
@@ -64,13 +111,13 @@ def _check_free(name: str, target: Path, replace: bool) -> None:
                 f"your model '{card_name(folder) or folder.name}' in {folder} has nearly the name '{name}': give this "
                 f"one another name (name in {CARD_FILE}), or remove that folder"
             )
-    if target.exists() and not replace:
-        raise UserError(f"you have a model '{name}' already, in {target}: add --replace to take its place")
+    return target
 
 
 def _top(files: Files) -> PurePosixPath:
     """The folder that holds the card: the top, or the only folder there is."""
-    cards = [PurePosixPath(name) for name in files.names() if PurePosixPath(name).name == CARD_FILE]
+    paths = [PurePosixPath(name) for name in files.names()]
+    cards = [path for path in paths if path.name == CARD_FILE and files.holds(str(path))]
     nearest = sorted((card.parent for card in cards if len(card.parts) <= 2), key=lambda top: len(top.parts))
     if not nearest:
         raise UserError(f"{files.path}: is not a complete model, {CARD_FILE} is missing; get it again")
@@ -84,16 +131,29 @@ def _members(files: Files, top: PurePosixPath) -> list[PurePosixPath]:
     names = files.names()
     if len(names) > _MOST_FILES:
         raise UserError(f"{files.path}: holds {len(names)} files, too many for a model; get it again")
+    if not all(map(str.isprintable, names)):
+        raise UserError(f"{files.path}: holds a file whose name cannot be printed; get it again")
     if len({name.casefold() for name in names}) < len(names):
         raise UserError(f"{files.path}: names a file twice; get it again")
     members = []
     for name in names:
         path = PurePosixPath(name)
-        stays = not path.is_absolute() and ".." not in path.parts and not set(name) & set("\\:\0")
+        plain = str(path) == name and not set(name) & set("\\:\0")
+        stays = plain and not path.is_absolute() and ".." not in path.parts
         if not stays or not path.is_relative_to(top):
             raise UserError(f"{files.path}: '{name}' does not lie in the model's folder; get the model again")
-        check_file(path.name, files.size(name), f"{files.path}: {name}")
+        if files.is_link(name):
+            raise UserError(f"{files.path}: '{name}' is a link, not a file; get the model again")
+        size = files.size(name)
+        check_file(path.name, size, f"{files.path}: {name}")
+        if size > _RATIO_FROM_BYTES and size > _MOST_RATIO * files.packed_size(name):
+            raise UserError(f"{files.path}: {name} would unpack to {size >> 20} MB of nearly nothing; it is no model")
         members.append(path)
+    beside = sum(files.size(str(path)) for path in members if path.name != WEIGHTS_FILE)
+    if beside > _MOST_BESIDE_BYTES:
+        raise UserError(
+            f"{files.path}: holds {beside >> 20} MB beside the weights, too much for a model; get the model again"
+        )
     return members
 
 

@@ -199,7 +199,7 @@ def user_folder() -> Path:
 
 def user_models() -> list[Path]:
     """The folders of the models that the user added, newest first."""
-    cards = user_folder().glob(f"*/{CARD_FILE}")
+    cards = user_folder().glob(f"[!.]*/{CARD_FILE}")  # what a killed copy left behind begins with a dot
     return [card.parent for card in sorted(cards, key=lambda card: (-card.stat().st_mtime_ns, card))]
 
 

@@ -14,7 +14,7 @@ from napari_multiphase.jobs.keeping import KEEPING_TASKS
 from napari_multiphase.jobs.server import serve
 from napari_multiphase.jobs.worker import step_back
 
-ALLOWED = ("scan", "open", "look", "pair", "warm_parser", *KEEPING_TASKS)
+ALLOWED = ("scan", "open", "look", "pair", "warm_parser", "look_at_model", "add_model", *KEEPING_TASKS)
 _MIN_BYTES = 4 << 30
 _SHARE_OF_RAM = 0.75
 

@@ -18,6 +18,7 @@ from napari_multiphase.events import Event
 from napari_multiphase.jobs.correcting import CORRECTING_TASKS
 from napari_multiphase.jobs.keeping import KEEPING_TASKS
 from napari_multiphase.jobs.server import Context
+from napari_multiphase.jobs.sharing import SHARING_TASKS
 from napari_multiphase.jobs.training_tasks import TRAINING_TASKS
 from napari_multiphase.jobs.translating import TRANSLATION_TASKS
 from napari_multiphase.jobs.window import WINDOW_TASKS
@@ -352,3 +353,4 @@ TASKS.update(KEEPING_TASKS)
 TASKS.update(CORRECTING_TASKS)
 TASKS.update(TRANSLATION_TASKS)
 TASKS.update(TRAINING_TASKS)
+TASKS.update(SHARING_TASKS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.imaging.windows import WINDOWS_HU, normalise
 from napari_multiphase.io.atomic import atomic_path
+from napari_multiphase.io.png import png
 from napari_multiphase.labels import IGNORE, STRUCTURES, UNKNOWN
 
 PREVIEW_FOLDER = "previews"
@@ -77,17 +76,3 @@ def _colours() -> NDArray[np.uint8]:
 
 def _enlarged(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 sRGB as the bytes of a PNG file (PNG specification, 2nd edition, filter 0)."""
-    height, width, _ = picture.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    rows[:, 1:] = picture.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 6)) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

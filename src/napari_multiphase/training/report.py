@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import os
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import yaml
 
 from napari_multiphase.events import Event
 from napari_multiphase.io.atomic import atomic_path
+from napari_multiphase.io.html import dot, figure, page, pairs, section, tile_row, version_of, warning_list
 from napari_multiphase.labels import IDS_BY_NAME, STRUCTURES
 from napari_multiphase.training.curves import Curve, chart, sparkline
 from napari_multiphase.training.preview import PREVIEW_FOLDER
@@ -42,7 +41,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "napari-multiphase": _version("napari-multiphase"),
+        "napari-multiphase": version_of("napari-multiphase"),
     }
     if torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name()
@@ -59,18 +58,17 @@ def write_report(folder: Path) -> Path:
     facts = _Facts(folder)
     sections = (
         _header(facts),
-        _section("Losses", _losses(facts)),
-        _section("Dice per structure", _dice(facts)),
-        _section("Further figures", _further(facts)),
-        _section("Held-out slices", _previews(folder)),
-        _section("Data and split", _split(folder)),
-        _section("Time", _time(facts)),
-        _section("Machine", _pairs(facts.machine)),
-        _section("Configuration", _configuration(folder)),
+        section("Losses", _losses(facts)),
+        section("Dice per structure", _dice(facts)),
+        section("Further figures", _further(facts)),
+        section("Held-out slices", _previews(folder)),
+        section("Data and split", _split(folder)),
+        section("Time", _time(facts)),
+        section("Machine", pairs(facts.machine)),
+        section("Configuration", _configuration(folder)),
     )
-    body = "".join(sections)
     with atomic_path(folder / REPORT_FILE) as part:
-        part.write_text(_PAGE.format(title=escape(facts.name), style=_STYLE, body=body), encoding="utf-8")
+        part.write_text(page(facts.name, "".join(sections)), encoding="utf-8")
     return folder / REPORT_FILE
 
 
@@ -158,12 +156,9 @@ def _header(facts: _Facts) -> str:
         tiles += [("mean Dice, last", f"{mean[-1][1]:.3f}"), ("mean Dice, best", f"{value:.3f} at step {step:,.0f}")]
     if facts.sessions:
         tiles.append(("time", _duration(sum(last - first for first, last in facts.sessions))))
-    cells = "".join(f"<div class=tile><span>{escape(n)}</span><b>{escape(v)}</b></div>" for n, v in tiles)
     summary = f"<p>{escape(str(facts.run['summary']))}</p>" if facts.run.get("summary") else ""
     warnings = list(dict.fromkeys(e.message for e in facts.events if e.kind == "warning"))
-    notes = "".join(f"<li>{escape(text)}</li>" for text in warnings[-20:])
-    notes = f"<ul class=warnings>{notes}</ul>" if notes else ""
-    return f"<h1>{escape(facts.name)}</h1>{summary}<div class=tiles>{cells}</div>{notes}"
+    return f"<h1>{escape(facts.name)}</h1>{summary}{tile_row(tiles)}{warning_list(warnings[-20:])}"
 
 
 def _mean_dice(dice: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -213,14 +208,10 @@ def _dice(facts: _Facts) -> str:
 def _dice_row(name: str, points: Iterable[tuple[float, float]], colour: str) -> str:
     whole = [point for point in points if math.isfinite(point[1])]
     if not whole:
-        return f"<tr><td>{_dot(colour)}{escape(name)}<td><td>-<td>-<td>-</tr>"
+        return f"<tr><td>{dot(colour)}{escape(name)}<td><td>-<td>-<td>-</tr>"
     step, best = max(whole, key=lambda point: point[1])
     figures = f"<td>{whole[-1][1]:.3f}<td>{best:.3f}<td>{step:,.0f}"
-    return f"<tr><td>{_dot(colour)}{escape(name)}<td>{sparkline(whole, colour)}{figures}</tr>"
-
-
-def _dot(colour: str) -> str:
-    return f'<i class=dot style="background:{colour}"></i>'
+    return f"<tr><td>{dot(colour)}{escape(name)}<td>{sparkline(whole, colour)}{figures}</tr>"
 
 
 def _colour(name: str, number: int) -> str:
@@ -234,8 +225,7 @@ def _colour(name: str, number: int) -> str:
 def _previews(folder: Path) -> str:
     files = sorted((folder / PREVIEW_FOLDER).glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     figures = [
-        f'<figure><img alt="{escape(path.stem)}" src="data:image/png;base64,{_base64(path)}">'
-        f"<figcaption>{escape(_caption(path.stem))}: scan, reference, prediction</figcaption></figure>"
+        figure(path.read_bytes(), path.stem, f"{_caption(path.stem)}: scan, reference, prediction")
         for path in files[-MOST_PREVIEWS:]
     ]
     return f"<div class=figures>{''.join(figures)}</div>" if figures else ""
@@ -281,18 +271,9 @@ def _configuration(folder: Path) -> str:
     return f"<details open><summary>run.yaml</summary><pre>{escape(text)}</pre></details>" if text else ""
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
-
-
 def _grid(charts: Iterable[str]) -> str:
     cells = "".join(f"<div>{svg}</div>" for svg in charts)
     return f"<div class=charts>{cells}</div>" if cells else ""
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><td>{escape(str(n))}<td class=words>{escape(str(v))}</tr>" for n, v in values.items())
-    return f"<table>{rows}</table>"
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -315,10 +296,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
-
-
 def _mapping(text: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
@@ -327,46 +304,7 @@ def _mapping(text: str) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _processor() -> str:
     lines = _text(Path("/proc/cpuinfo")).splitlines()
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()
-
-
-_STYLE = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1d2733;background:#f5f7fa;margin:0}
-main{max-width:1120px;margin:0 auto;padding:32px 24px 64px}
-h1{font-size:28px;margin:0 0 4px}h2{font-size:18px;margin:0 0 12px}
-section{background:#fff;border:1px solid #e1e6ec;border-radius:10px;padding:18px 20px;margin-top:20px}
-.tiles{display:flex;flex-wrap:wrap;gap:12px;margin-top:16px}
-.tile{background:#fff;border:1px solid #e1e6ec;border-radius:10px;padding:10px 16px}
-.tile span{display:block;font-size:12px;color:#66717f}.tile b{font-size:17px}
-.warnings{background:#fff6e5;border:1px solid #f0d9a8;border-radius:10px;padding:10px 16px 10px 34px}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,470px),1fr));gap:16px}
-.charts svg{width:100%;height:auto;display:block}
-table{border-collapse:collapse;margin-top:12px;font-variant-numeric:tabular-nums}
-th{font-weight:600;font-size:12px;color:#66717f;text-align:right}
-td,th{padding:3px 14px 3px 0;text-align:right;white-space:nowrap;border-bottom:1px solid #eef1f5}
-td:first-child,th:first-child,td.words{text-align:left}td.words{white-space:normal}
-.dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:8px}.spark{vertical-align:middle}
-.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,470px),1fr));gap:16px}
-figure{margin:0}figure img{width:100%;border-radius:6px;display:block}
-figcaption{font-size:12px;color:#66717f;margin-top:4px}
-code{background:#eef1f5;border-radius:4px;padding:1px 6px;font-size:12px}.cases{line-height:1.9;margin-top:0}
-pre{background:#f5f7fa;border-radius:6px;padding:12px;overflow:auto;font-size:12.5px;line-height:1.45}
-summary{cursor:pointer;color:#66717f}
-"""
-
-_PAGE = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width,initial-scale=1">'
-    "<title>{title}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
-)
