@@ -16,19 +16,23 @@ LEAST_SIGMA_MM = 1.0
 KIDNEYS_MM = (-25.0, 43.0, 0.0)
 """(z, y, x) between both kidneys in the parametric phantom."""
 LIVER_MM = (25.0, -5.0, -65.0)
-HOLLOW = ("aorta", "inferior vena cava", "portal and splenic vein", "vein", "artery", "stomach", "duodenum",
-          "small bowel", "colon", "gallbladder", "oesophagus", "urine", "heart", "liver", "hepatic vein", "airway")  # fmt: skip
+HOLLOW = (
+    *("aorta", "inferior vena cava", "portal and splenic vein", "vein", "artery", "hepatic vein", "heart", "liver"),
+    *("stomach", "duodenum", "small bowel", "colon", "gallbladder", "oesophagus", "urine", "airway"),
+)
 """Some maps draw walls only: what these enclose is theirs."""
 
 
 def smooth_codes(codes: NDArray[np.uint8], grid: Grid, step_mm: float) -> tuple[NDArray[np.uint8], Grid]:
     """Codes on a grid of `step_mm`: every voxel goes to the code whose blurred mask is largest there."""
     pad = [0.0, MARGIN_MM, MARGIN_MM]
-    shape = [int(n * s / step_mm) + 2 * round(p / step_mm) for n, s, p in zip(grid.shape, grid.spacing_mm, pad, strict=True)]
+    shape = [
+        int(n * s / step_mm) + 2 * round(p / step_mm) for n, s, p in zip(grid.shape, grid.spacing_mm, pad, strict=True)
+    ]
     centre = [o + 0.5 * (n - 1) * s for o, n, s in zip(grid.origin_mm, grid.shape, grid.spacing_mm, strict=True)]
     origin = [c - 0.5 * (n - 1) * step_mm for c, n in zip(centre, shape, strict=True)]
     out_grid = Grid((shape[0], shape[1], shape[2]), (step_mm,) * 3, (origin[0], origin[1], origin[2]))
-    best, out = np.full(shape, 0.34, np.float32), np.full(shape, BODY, np.uint8)
+    best, out = np.full(shape, 0.45, np.float32), np.full(shape, BODY, np.uint8)
     outline = codes > 0
     full = _filled(codes)
     for code, where in _boxes(full):
@@ -56,7 +60,8 @@ def centre_mm(codes: NDArray[np.uint8], grid: Grid) -> NDArray[np.float64]:
 def _middle(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64] | None:
     if not mask.any():
         return None
-    centre = np.array([float(np.average(np.arange(n), weights=mask.sum(axis=tuple({0, 1, 2} - {k})))) for k, n in enumerate(mask.shape)])
+    sums = [mask.sum(axis=tuple({0, 1, 2} - {k})) for k in range(3)]
+    centre = np.array([float(np.average(np.arange(len(n)), weights=n)) for n in sums])
     return centre * np.array(grid.spacing_mm) + np.array(grid.origin_mm)
 
 

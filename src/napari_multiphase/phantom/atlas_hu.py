@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.labels import IDS_BY_NAME
+from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
-from napari_multiphase.phantom.atlas_tissues import CODES
+from napari_multiphase.phantom.atlas_tissues import (
+    AIR,
+    CODES,
+    FLESH,
+    ISLAND,
+    PORTAL_BRANCH,
+    SKIN,
+    SUBCUTANEOUS,
+    TWIG,
+    VISCERAL,
+)
 from napari_multiphase.phantom.kinetics import AIR_HU, BOWEL_GAS_HU
 from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Phase
-
-if TYPE_CHECKING:
-    from napari_multiphase.phantom.atlas_paint import Canvas
 
 TISSUE_OF = {
     **{name: name for name in ("aorta", "liver", "spleen", "pancreas", "gallbladder", "oesophagus", "muscle", "disc")},
@@ -51,9 +57,19 @@ TISSUE_OF = {
     "arm": "muscle",
 }
 """Tissue of `kinetics` that each code of a map has."""
-FINE_HU = {"fat": 7, "liver": 3, "spleen": 3, "pancreas": 7, "muscle": 6, "lung": 45, "cortical_bone": 30, "renal_cortex": 4, "gut_wall": 5, "stomach_wall": 5, "oesophagus": 6, "myocardium": 4}  # fmt: skip
+FINE_HU = {
+    **{"fat": 7, "liver": 3, "spleen": 3, "pancreas": 7, "muscle": 6, "lung": 45, "cortical_bone": 30},
+    **{"renal_cortex": 4, "gut_wall": 5, "stomach_wall": 5, "oesophagus": 6, "myocardium": 4},
+}
 COARSE_HU = {"fat": 5, "liver": 3, "muscle": 5, "lung": 25, "cortical_bone": 30, "pancreas": 4}
-CONTENT = {"stomach": ("fluid", 10, 0.9), "stomach or duodenum": ("fluid", 8, 1.3), "duodenum": ("chyme", 6, 1.9), "small bowel": ("chyme", 8, 1.9), "colon": ("faeces", 32, 0.5), "bowel": ("chyme", 20, 1.0)}  # fmt: skip
+CONTENT = {
+    "stomach": ("fluid", 10, 0.9),
+    "stomach or duodenum": ("fluid", 8, 1.3),
+    "duodenum": ("chyme", 6, 1.9),
+    "small bowel": ("chyme", 8, 1.9),
+    "colon": ("faeces", 32, 0.5),
+    "bowel": ("chyme", 20, 1.0),
+}
 """What hollow organs hold: tissue, mottling in HU, level of a field above which there is gas."""
 
 
@@ -74,18 +90,18 @@ def paint_hu(canvas: Canvas, subject: Subject, spec: AtlasSpec) -> dict[Phase, A
         table = np.full(256, AIR_HU, np.float32)
         for code, name in tissues.items():
             table[code] = subject.kinetics.hu(name, phase)
-        table[70] = 0.6 * table[CODES["vein"]] + 0.4 * table[CODES["portal and splenic vein"]]
+        table[TWIG] = 0.6 * table[CODES["vein"]] + 0.4 * table[CODES["portal and splenic vein"]]
         image = table[canvas.tissue]
         inner.paint(image, subject, phase)
         image += texture
-        out[phase] = np.where(canvas.tissue == 0, np.float32(AIR_HU), image)
+        out[phase] = np.where(canvas.tissue == AIR, np.float32(AIR_HU), image)
     return out
 
 
 def _tissues() -> dict[int, str]:
     found = {CODES[name]: tissue for name, tissue in TISSUE_OF.items()}
-    found |= {64: "fat", 65: "fat", 66: "skin", 67: "gut_wall", 68: "muscle", 69: "portal", 70: "portal"}
-    return found | {38: "lung"}
+    found |= {SUBCUTANEOUS: "fat", VISCERAL: "fat", SKIN: "skin", ISLAND: "gut_wall", FLESH: "muscle"}
+    return found | {PORTAL_BRANCH: "portal", TWIG: "portal", CODES["airway"]: "lung"}
 
 
 class _Inner:
@@ -97,7 +113,7 @@ class _Inner:
         self.z, self.y, self.x = canvas.axes_mm
         self.lumps, self.mottle = canvas.fields(14.0), canvas.fields(6.0)
         cortex = rng.uniform(4.5, 7.5)
-        kidney = (tissue == 3) | (tissue == 4)
+        kidney = np.isin(tissue, [IDS_BY_NAME["right kidney"], IDS_BY_NAME["left kidney"]])
         self.medulla = np.nonzero(kidney & (depth > cortex) & (self.mottle > -0.5))
         self.marrow = np.nonzero((tissue == IDS_BY_NAME["spine and bones"]) & (depth > rng.uniform(1.6, 3.0)))
         self.streaks = np.nonzero((tissue == CODES["muscle"]) & (np.abs(self.mottle) < rng.uniform(0.05, 0.25)))
@@ -110,7 +126,7 @@ class _Inner:
         self.left, self.right = _chambers(canvas)
         self.moire, self.moire_hu = float(rng.uniform(9, 17)), float(rng.uniform(8, 28))
         self.fatty = float(rng.uniform(0.2, 0.7))
-        self.oral = float(rng.uniform(100, 350)) if rng.random() < (0.25 if wide else 0.12) else None
+        self.oral = float(rng.uniform(100, 350)) if rng.random() < (0.4 if wide else 0.15) else None
         self.filling = rng.uniform(-1, 1, 256)
 
     def paint(self, image: Array, subject: Subject, phase: Phase) -> None:
@@ -127,7 +143,11 @@ class _Inner:
         image[self.airway] = np.float32(AIR_HU)
         image[self.left], image[self.right] = hu("left_heart"), hu("right_heart")
         if phase is Phase.ARTERIAL:
-            wave = np.sin((self.lumps[self.spleen] * 9 + np.broadcast_to(self.x, image.shape)[self.spleen]) * 6.2832 / (2 * self.moire))
+            wave = np.sin(
+                (self.lumps[self.spleen] * 9 + np.broadcast_to(self.x, image.shape)[self.spleen])
+                * 6.2832
+                / (2 * self.moire)
+            )
             image[self.spleen] += np.float32(self.moire_hu) * wave
         share = np.clip((np.broadcast_to(self.z, image.shape)[self.cava] + 35) / 45, 0, 1)
         image[self.cava] = hu("cava_infrarenal") + share * (hu("cava") - hu("cava_infrarenal"))
@@ -145,7 +165,7 @@ def _hollow(
     """Code, content, mottling, where the content is, where gas is; gas gathers in front."""
     out = []
     forward = (np.float32(-10) - y) * np.float32(1 / 60)
-    kinds = [(CODES[name], *row) for name, row in CONTENT.items()] + [(67, "chyme", 15.0, 1.0)]
+    kinds = [(CODES[name], *row) for name, row in CONTENT.items()] + [(ISLAND, "chyme", 15.0, 1.0)]
     for code, name, mottled, level in kinds:
         inside = (canvas.tissue == code) & (canvas.depth_mm > rng.uniform(1.5, 3.5))
         gas = inside & (lumps + forward > level + rng.normal(0, 0.5)) & (canvas.depth_mm > 2)

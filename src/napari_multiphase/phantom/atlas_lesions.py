@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.labels import IDS_BY_NAME
+from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
 from napari_multiphase.phantom.lesions import LIVER_LESIONS, MASS, lesion
@@ -15,9 +14,6 @@ from napari_multiphase.phantom.render import Chunk, Layer, Structure, edge_mm, p
 from napari_multiphase.phantom.shapes import Box, ellipsoid, rotation
 from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Grid, Phase
-
-if TYPE_CHECKING:
-    from napari_multiphase.phantom.atlas_paint import Canvas
 
 LIVER, PANCREAS = IDS_BY_NAME["liver"], IDS_BY_NAME["pancreas"]
 

@@ -78,7 +78,12 @@ def _field_of_view(spec: AtlasSpec, body: BodyModel, warp: Warp, subject: Subjec
     half = 0.5 * spec.shape[0] * spec.spacing_mm[0]
     level = float(rng.normal(*CENTRE_MM)) if spec.warp else CENTRE_MM[0]
     centre = float(np.clip(level, low + half, high - half)) if high - low > 2 * half else 0.5 * (low + high)
-    plane = np.asarray(body.skin[int(np.clip((0 - body.grid.origin_mm[0]) / body.grid.spacing_mm[0], 0, len(body.codes) - 1))]) <= 0
+    plane = (
+        np.asarray(
+            body.skin[int(np.clip((0 - body.grid.origin_mm[0]) / body.grid.spacing_mm[0], 0, len(body.codes) - 1))]
+        )
+        <= 0
+    )
     columns = np.flatnonzero(plane.any(axis=1))
     y = body.grid.origin_mm[1] + body.grid.spacing_mm[1] * float(columns.mean() if len(columns) else 0)
     shift = rng.uniform(-12, 12, 2) * min(spec.warp, 1.0)
@@ -109,9 +114,11 @@ def _index(lattice: Lattice, points: Points, reference: Points, own: Grid) -> ND
     out = np.empty_like(moved)
     for axis in range(3):
         shape = [-1 if k == axis else 1 for k in range(3)]
-        mm = (grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis])).reshape(shape).astype(np.float32)
+        mm = (
+            (grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis]))
+            .reshape(shape)
+            .astype(np.float32)
+        )
         np.add(moved[axis], mm - np.float32(own.origin_mm[axis]), out=out[axis])
         out[axis] *= np.float32(1 / own.spacing_mm[axis])
     return out
-
-

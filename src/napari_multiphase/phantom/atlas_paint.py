@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from napari_multiphase.labels import IDS_BY_NAME, IGNORE
 from napari_multiphase.phantom.atlas_body import DEPTH_UNIT_MM, BodyModel
+from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array, Fields
 from napari_multiphase.phantom.atlas_hu import paint_hu
 from napari_multiphase.phantom.atlas_lesions import add_lesions
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
-from napari_multiphase.phantom.atlas_tissues import AIR, BODY, CODES, GUT, label_table
+from napari_multiphase.phantom.atlas_tissues import (
+    AIR,
+    BODY,
+    CODES,
+    FLESH,
+    GUT,
+    ISLAND,
+    PORTAL_BRANCH,
+    SKIN,
+    SUBCUTANEOUS,
+    TWIG,
+    VISCERAL,
+    label_table,
+)
 from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Grid, Phase
 
-SUBCUTANEOUS, VISCERAL, SKIN, ISLAND, FLESH, PORTAL_BRANCH, TWIG = 64, 65, 66, 67, 68, 69, 70
-"""Tissues that are drawn anew for each subject."""
 LIVER, LUNGS, BONE, MUSCLE = IDS_BY_NAME["liver"], IDS_BY_NAME["lungs"], IDS_BY_NAME["spine and bones"], CODES["muscle"]
 Where = tuple[slice, slice, slice]
-
-
-@dataclass
-class Canvas:
-    """A part of a body model: grid, tissue per voxel, depth inside it (mm), label, fields of two scales."""
-
-    grid: Grid
-    tissue: NDArray[np.uint8]
-    depth_mm: Array
-    labels: NDArray[np.uint8]
-    coarse: Array
-    fine: Array
-    fields: Fields
-
-    @property
-    def axes_mm(self) -> tuple[Array, Array, Array]:
-        """z, y, x of the voxels, to be broadcast."""
-        z, y, x = (
-            (o + s * np.arange(n)).astype(np.float32)
-            for o, s, n in zip(self.grid.origin_mm, self.grid.spacing_mm, self.grid.shape, strict=True)
-        )
-        return z[:, None, None], y[None, :, None], x[None, None, :]
 
 
 def paint_subject(
@@ -70,16 +58,17 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) ->
     _islands(canvas, np.array(body.wall[where]), lacks_gut, rng)
     _vessels(canvas, rng)
     table = label_table()
-    table[[PORTAL_BRANCH]] = LIVER
     table[ISLAND] = IGNORE if lacks_gut else 0
     canvas.labels = table[canvas.tissue]
     return canvas
 
 
-def _layers(canvas: Canvas, wall: NDArray[np.int8], skin: NDArray[np.int8], subject: Subject, rng: np.random.Generator) -> None:
+def _layers(
+    canvas: Canvas, wall: NDArray[np.int8], skin: NDArray[np.int8], subject: Subject, rng: np.random.Generator
+) -> None:
     """Skin, fat under it, the muscular wall, visceral fat, arms up or down."""
     tissue = canvas.tissue
-    z, y, x = canvas.axes_mm
+    x = canvas.axes_mm[2]
     rest = tissue == BODY
     thick = float(rng.uniform(6, 13)) + 2.5 * canvas.coarse + 4 * np.clip((np.abs(x) - 60) / 60, 0, 1)
     tissue[rest] = SUBCUTANEOUS

@@ -24,8 +24,8 @@ LEAST_ML = 300.0
 def read_atlas(labels: Path, names: Path) -> Volume:
     """The map as codes of `atlas_tissues` (uint8), 0 outside; what `names` maps to null is "body".
 
-    `names` is JSON: ``{"1": "liver", "2": "vertebrae_L1", ...}``, or the same under the key "labels". A meaning is a name
-    of the label table or of `atlas_tissues`, an id of the label table, or a name of the map's own that can be
+    `names` is JSON: ``{"1": "liver", "2": "vertebrae_L1", ...}``, or the same under the key "labels". A meaning is a
+    name of the label table or of `atlas_tissues`, an id of the label table, or a name of the map's own that can be
     understood. What cannot be is named under the key "structures": ``{"RK": "right kidney", "implant": null}``.
 
     Raises
@@ -62,7 +62,7 @@ def read_meanings(path: Path) -> dict[int, int]:
     pairs = data.get("labels", {k: v for k, v in data.items() if k != "structures"})
     if not isinstance(pairs, dict) or not isinstance(extra, dict) or not pairs:
         raise UserError(
-            f'{path.name}: names no label values; write {{"1": "liver", "2": "spleen", ...}}, or the same under "labels"'
+            f'{path.name}: names no label values; write {{"1": "liver", "2": "spleen"}}, or the same under "labels"'
         )
     found: dict[int, int] = {}
     unknown: list[str] = []
@@ -87,14 +87,16 @@ def read_meanings(path: Path) -> dict[int, int]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > JSON_BYTES:
-            raise UserError(f"{path.name}: is larger than {JSON_BYTES >> 20} MB; give the JSON that names the map's values")
+            raise UserError(
+                f"{path.name}: is larger than {JSON_BYTES >> 20} MB; give the JSON that names the map's values"
+            )
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name}: is not JSON; write {{\"1\": \"liver\", ...}}") from error
+        raise UserError(f'{path.name}: is not JSON; write {{"1": "liver", ...}}') from error
     if not isinstance(data, dict):
-        raise UserError(f"{path.name}: holds a list, not names by value; write {{\"1\": \"liver\", ...}}")
+        raise UserError(f'{path.name}: holds a list, not names by value; write {{"1": "liver", ...}}')
     return data
 
 
@@ -110,7 +112,9 @@ def _code(meaning: object, extra: Mapping[str, Any], path: Path) -> int | None:
     if meaning is None:
         return BODY
     if isinstance(meaning, bool) or not isinstance(meaning, int | str):
-        raise UserError(f"{path.name}: {str(meaning)[:40]} is no structure; use a name, an id of the label table, or null")
+        raise UserError(
+            f"{path.name}: {str(meaning)[:40]} is no structure; use a name, an id of the label table, or null"
+        )
     if isinstance(meaning, int):
         return meaning if meaning in STRUCTURES else None
     return CODES.get(meaning, code_of(meaning))

@@ -34,7 +34,9 @@ def sample_labels(labels: NDArray[np.uint8], index: NDArray[np.float32]) -> NDAr
         rest.append(at - whole)
     flat = labels.ravel()
     base = (low[0] * labels.shape[1] + low[1]) * labels.shape[2] + low[2]
-    steps = [a * labels.shape[1] * labels.shape[2] + b * labels.shape[2] + c for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    steps = [
+        a * labels.shape[1] * labels.shape[2] + b * labels.shape[2] + c for a in (0, 1) for b in (0, 1) for c in (0, 1)
+    ]
     out = flat[base]
     mixed = np.zeros(out.shape, bool)
     for step in steps[1:]:

@@ -39,6 +39,10 @@ OTHERS = MappingProxyType(
 )
 """Tissues beside the label table, and their codes: "body" is whatever a map does not tell apart, completed later."""
 
+SUBCUTANEOUS, VISCERAL, SKIN, ISLAND, FLESH, PORTAL_BRANCH, TWIG = range(64, 71)
+"""Tissues that are drawn anew for each subject: fat of two kinds, skin, loops and flesh in an empty abdomen, branches
+of the portal vein inside the liver, small vessels."""
+
 CODES = MappingProxyType({**IDS_BY_NAME, **OTHERS})
 """Every name that a map may use, and its code."""
 BODY = OTHERS["body"]
@@ -65,6 +69,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"superior mesenteric artery|^sma$", "superior mesenteric artery"),
     (r"inferior vena cava|^ivc$|postcava", "inferior vena cava"),
     (r"aorta", "aorta"),
+    (r"other arter|arter(y|ies) other", "artery of unknown name"),
     (r"arter(y|ies)|arterial|co?eliac", "artery"),
     (r"\bvein|vena\b|venous", "vein"),
     (r"colon and|and colon|bowel and|^bowel$|intestines?$(?<!small intestine)(?<!large intestine)", "bowel"),
@@ -115,4 +120,5 @@ def label_table() -> NDArray[np.uint8]:
     table = np.full(256, BACKGROUND, np.uint8)
     for name, code in CODES.items():
         table[code] = code if code in STRUCTURES else _IDS.get(name, BACKGROUND)
+    table[PORTAL_BRANCH] = IDS_BY_NAME["liver"]
     return table

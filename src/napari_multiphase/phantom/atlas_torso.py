@@ -22,7 +22,10 @@ from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Grid
 
 BONE, LUNGS, MUSCLE = IDS_BY_NAME["spine and bones"], IDS_BY_NAME["lungs"], CODES["muscle"]
-VISCERA = [i for i in range(1, 21) if i != BONE] + [CODES[n] for n in ("urine", "bowel", "heart cavity", "mesentery", "stomach or duodenum")]  # fmt: skip
+VISCERA = [
+    *(i for i in range(1, 21) if i != BONE),
+    *(CODES[name] for name in ("urine", "bowel", "heart cavity", "mesentery", "stomach or duodenum")),
+]
 UNDER_DIAPHRAGM = [1, 2, 3, 4, 6, 7, 8, 12, 13, 15, 16, 17, CODES["bowel"], CODES["stomach or duodenum"]]
 CLOSING_MM = 40.0
 RIB_PITCH_MM = 27.0
@@ -92,7 +95,9 @@ def _split_stomach(codes: Codes, grid: Grid) -> None:
     codes[both & near & (_axes(grid)[2] > -25)] = IDS_BY_NAME["stomach"]
 
 
-def _paint(codes: Codes, grid: Grid, structures: Iterable[Structure], code: int, over: tuple[int, ...] = (BODY,)) -> None:
+def _paint(
+    codes: Codes, grid: Grid, structures: Iterable[Structure], code: int, over: tuple[int, ...] = (BODY,)
+) -> None:
     """Structures of the parametric phantom, where the map holds nothing."""
     z, y, x = _axes(grid)
     for structure in structures:
@@ -100,7 +105,9 @@ def _paint(codes: Codes, grid: Grid, structures: Iterable[Structure], code: int,
         where = []
         for k, (lo, hi) in enumerate(zip(box.lo[::-1], box.hi[::-1], strict=True)):
             first = int(np.clip(np.floor((lo - grid.origin_mm[k]) / grid.spacing_mm[k]), 0, grid.shape[k]))
-            where.append(slice(first, int(np.clip(np.ceil((hi - grid.origin_mm[k]) / grid.spacing_mm[k]) + 1, 0, grid.shape[k]))))
+            where.append(
+                slice(first, int(np.clip(np.ceil((hi - grid.origin_mm[k]) / grid.spacing_mm[k]) + 1, 0, grid.shape[k])))
+            )
         view = codes[tuple(where)]
         if not view.size:
             continue
@@ -143,7 +150,9 @@ def _cavity(codes: Codes, grid: Grid, average: Subject, skin: Bytes) -> NDArray[
         scale = float(np.quantile(half, 0.98)) / 165.0 if half.size else 1.0
         chest = average.torso.cavity(x / np.float32(scale), y / np.float32(min(scale, 1.15)), z)[2] < 0
         inner |= chest & (z > -10) & (skin < -18)
-    coarse = inner[::2, ::2, ::2] | _within_ribs((codes == BONE) & (np.abs(x) < 150) & (y < 85) & (z > 20))[::2, ::2, ::2]
+    coarse = (
+        inner[::2, ::2, ::2] | _within_ribs((codes == BONE) & (np.abs(x) < 150) & (y < 85) & (z > 20))[::2, ::2, ::2]
+    )
     pad = int(CLOSING_MM / (2 * grid.spacing_mm[0])) + 1
     padded = np.pad(coarse, pad, mode="edge")
     padded[:, :pad], padded[:, -pad:], padded[:, :, :pad], padded[:, :, -pad:] = False, False, False, False
@@ -184,7 +193,7 @@ def _fill_lungs(codes: Codes, grid: Grid, wall: Bytes) -> None:
                 top = np.maximum(top, np.roll(top, shift, axis) - 1.3 * step)
     top = ndimage.gaussian_filter(top, 3.0) + 5.0
     height = (np.arange(len(codes), dtype=np.float32) * step)[:, None, None]
-    middle = np.isin(codes, [5, 9, 14, 20, CODES["heart cavity"], CODES["airway"]])
+    middle = np.isin(codes, [5, 9, 14, 20, CODES["heart cavity"]])
     away = ndimage.distance_transform_edt(~middle[::2, ::2, ::2]) * 2 * step > 6
     away = np.repeat(np.repeat(np.repeat(away, 2, 0), 2, 1), 2, 2)[tuple(slice(0, n) for n in codes.shape)]
     mediastinum = (np.abs(x) < 24) & (y < 60)

@@ -1,4 +1,4 @@
-"""The random shape of one subject made from a map: size, build, turn, three octaves of displacement, organs' own sizes."""
+"""The random shape of one subject of a map: size, build, turn, three octaves of displacement, organs' own sizes."""
 
 from __future__ import annotations
 
@@ -71,8 +71,12 @@ class Warp:
     def __call__(self, points: Points) -> Points:
         """(..., 3) venous mm (x, y, z) -> (..., 3) mm of the map."""
         straight = points @ self.matrix.T
-        parts = [part(straight) for part in (*self.waves, *self.bumps)]
-        return straight + self.strength * sum(parts, np.zeros(3)) if self.strength else straight
+        shift = np.zeros(3)
+        for wave in self.waves:
+            shift = shift + wave(straight)
+        for bump in self.bumps:
+            shift = shift + bump(straight)
+        return straight + self.strength * shift
 
     def least_determinant(self) -> float:
         """Smallest determinant of the displacement's derivative over the torso, without the linear part."""

@@ -128,7 +128,7 @@ class Kinetics:
 class WideKinetics(Kinetics):
     """HU for domain randomisation: every tissue of each phase anywhere from unenhanced to well beyond both phases."""
 
-    BELOW, ABOVE, EXCESS_HU = 1.5, 1.35, 12.0
+    BELOW, ABOVE, EXCESS_HU = 1.5, 1.7, 12.0
     """Spreads below the native HU, the share of the largest enhancement, and HU beyond it, that are still drawn."""
 
     def __init__(self, rng: np.random.Generator) -> None:

@@ -45,9 +45,7 @@ def _place(
     return None
 
 
-def lesion(
-    subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float
-) -> list[Structure]:
+def lesion(subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float) -> list[Structure]:
     """One lesion of a kind of `LIVER_LESIONS` at `centre` (x, y, z mm), painted inside the liver only."""
     axes = radius * (1 + jitter(rng, 0.1))
     shape = ellipsoid(centre, axes, rotation(*rng.uniform(0, 180, 3)))
