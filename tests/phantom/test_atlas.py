@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_dilation, binary_erosion, map_coordinates
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.labels import IDS_BY_NAME, IGNORE, STRUCTURES
@@ -86,7 +86,8 @@ def test_any_orientation_gives_the_same_map(files: tuple[Path, Path, Path], tmp_
 
 
 def test_same_seed_same_study_other_seed_another(files: tuple[Path, Path, Path]) -> None:
-    one, again, other = (make_atlas_phantom(_spec(files, seed=seed)) for seed in (3, 3, 4))
+    small = {"shape": (48, 48, 48)}
+    one, again, other = (make_atlas_phantom(_spec(files, seed=seed, **small)) for seed in (3, 3, 4))
     for phase in Phase:
         assert np.array_equal(one.volumes[phase].data, again.volumes[phase].data)
         assert np.array_equal(one.labels[phase], again.labels[phase])
@@ -134,13 +135,15 @@ def test_motion_carries_the_arterial_labels_onto_the_venous(files: tuple[Path, P
     venous, arterial = study.labels[Phase.VENOUS], study.labels[Phase.ARTERIAL]
     assert np.linalg.norm(study.motion_mm, axis=-1).max() > 8
     index = np.indices(venous.shape).astype(float) + np.moveaxis(study.motion_mm[..., ::-1], -1, 0) / 4.0
+    inside = (index[0] > 0.5) & (index[0] < len(venous) - 1.5)
     for name in ("liver", "spleen", "right kidney"):
         here = venous == IDS_BY_NAME[name]
-        there = (arterial == IDS_BY_NAME[name]).astype(np.float32)
-        inside = index[0] < len(venous) - 1.5
-        carried = map_coordinates(there, index, order=1) > 0.5
-        still, moved = _dice(here & inside, there.astype(bool) & inside), _dice(here & inside, carried & inside)
-        assert moved > 0.96 and moved >= still
+        there = arterial == IDS_BY_NAME[name]
+        carried = map_coordinates(there.astype(np.float32), index, order=1) > 0.5
+        moved = _dice(here & inside, carried & inside)
+        assert moved > 0.94 and moved > _dice(here & inside, there & inside)
+        wrong = (here != carried) & inside
+        assert not (wrong & ~binary_dilation(here)).any() and not (wrong & binary_erosion(here)).any()  # within a voxel
 
 
 def test_lesions_lie_in_the_liver(files: tuple[Path, Path, Path]) -> None:
@@ -152,7 +155,7 @@ def test_lesions_lie_in_the_liver(files: tuple[Path, Path, Path]) -> None:
 
 
 def test_nothing_folds() -> None:
-    for seed in range(6):
+    for seed in range(4):
         warp = Warp.draw(np.random.default_rng(seed), [(np.array([-60.0, 0.0, 30.0]), 60.0)], 1.0)
         assert warp.least_determinant() >= LEAST_DETERMINANT and warp.strength > 0.2
 
