@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from napari_multiphase.config import AtlasConfig, PhantomConfig, RunConfig
 from napari_multiphase.errors import UserError
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.phantom import AtlasSpec, PhantomSpec, make_atlas_phantom, make_phantom
-from napari_multiphase.phantom.atlas_body import fingerprint, load_body
+from napari_multiphase.phantom.atlas_body import fingerprint
 from napari_multiphase.training.sources import RawCase
 from napari_multiphase.volume import Phase
 
@@ -100,10 +99,3 @@ def atlas_files(atlas: AtlasConfig) -> tuple[Path, Path]:
                 f"{path}: there is no such atlas; set {ATLASES} to the folder of the maps (docs/atlases.md)"
             )
     return found
-
-
-def make_bodies(sources: Sequence[object]) -> None:
-    """The body models behind phantoms of maps, once each, before several processes want them."""
-    specs = [s.spec for s in sources if isinstance(s, PhantomSource) and isinstance(s.spec, AtlasSpec)]
-    for labels, names in dict.fromkeys((spec.atlas, spec.names) for spec in specs):
-        load_body(labels, names)
