@@ -31,7 +31,25 @@ STUDIES = {
     "ge_head_tilt": "ge_head_tilt_dicom.zip",
 }
 REFERENCE = "totalsegmentator_example/totalseg_example_seg_fast_force_split.nii.gz"
-REFERENCE_IDS = {"liver": (5,), "spleen": (1,), "right kidney": (2,), "left kidney": (3,), "aorta": (52,)}
+REFERENCE_IDS = {
+    "liver": (5,),
+    "spleen": (1,),
+    "right kidney": (2,),
+    "left kidney": (3,),
+    "aorta": (52,),
+    "pancreas": (7,),
+    "stomach": (6,),
+    "gallbladder": (4,),
+    "inferior vena cava": (63,),
+    "portal and splenic vein": (64,),
+    "right adrenal": (8,),
+    "left adrenal": (9,),
+    "duodenum": (19,),
+    "small bowel": (18,),
+    "colon": (20,),
+}
+PLAUSIBLE_ML = {"liver": (800, 2500), "spleen": (80, 600), "right kidney": (90, 300), "left kidney": (90, 300)}
+"""Where the organ lies whole in the scan; a liver with its tumours."""
 
 
 def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
@@ -83,6 +101,32 @@ def phase_agreement(out: Path, transform: dict | None) -> dict[str, float]:
     }
 
 
+def plausibility(out: Path) -> dict[str, dict]:
+    """Per label map: organs cut by the scan's first or last slice, volumes out of range, sides swapped."""
+    from napari_multiphase.io.images import read_labels
+    from napari_multiphase.labels import IDS_BY_NAME, ids_of_group
+
+    rows = {}
+    for file in sorted(out.glob("*_labels.nii.gz")):
+        volume = read_labels(file)
+        labels, row = np.asarray(volume.data), {"ml": {}, "cut": [], "out_of_range": []}
+        middle = {}
+        for name, (least, most) in PLAUSIBLE_ML.items():
+            mask = np.isin(labels, ids_of_group(IDS_BY_NAME[name]))
+            ml = float(mask.sum()) * volume.grid.voxel_ml
+            row["ml"][name] = round(ml, 1)
+            if mask[0].any() or mask[-1].any():
+                row["cut"].append(name)
+            elif not least <= ml <= most:
+                row["out_of_range"].append(name)
+            middle[name] = float(np.average(np.arange(mask.shape[2]), weights=mask.sum((0, 1)))) if ml else None
+        sides = [("liver", "spleen"), ("right kidney", "left kidney")]
+        known = [(middle[r], middle[f]) for r, f in sides if middle[r] is not None and middle[f] is not None]
+        row["sides_swapped"] = any(right >= left for right, left in known)  # index x grows towards the left
+        rows[file.name.removesuffix("_labels.nii.gz")] = row
+    return rows
+
+
 def main() -> None:
     """Run every study, print a line each, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +135,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default=None)
     parser.add_argument("--keep", type=Path, help="Keep what segment writes in this folder.")
+    parser.add_argument("--result", type=Path, default=RESULT, help="JSON to write.")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -101,11 +146,17 @@ def main() -> None:
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
                 row["agreement_of_phases"] = phase_agreement(out, row["transform"])
+                row["plausibility"] = plausibility(out)
             rows.append(row)
             print(name, row["exit"], row["wall_seconds"], "s", row.get("sentence", ""), flush=True)
-            print("   ", {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases") if row.get(k)})
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"command": "python benchmarks/real_ct.py", "studies": rows}, indent=2) + "\n")
+            print(
+                "   ",
+                {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases", "plausibility") if row.get(k)},
+            )
+    arguments.result.parent.mkdir(exist_ok=True)
+    arguments.result.write_text(
+        json.dumps({"command": "python benchmarks/real_ct.py", "studies": rows}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

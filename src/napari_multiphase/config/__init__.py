@@ -14,7 +14,7 @@ from napari_multiphase.config.base import (
     TranslatorTraits,
 )
 from napari_multiphase.config.csgan import CsganConfig
-from napari_multiphase.config.data import DatasetConfig, PartlyLabelled, PhantomConfig
+from napari_multiphase.config.data import AtlasConfig, DatasetConfig, PartlyLabelled, PhantomConfig
 from napari_multiphase.config.hpn import HpnConfig
 from napari_multiphase.config.nets import (
     DeepLabConfig,
@@ -43,6 +43,7 @@ from napari_multiphase.config.urim import UrimConfig
 __all__ = [
     "METHOD_CONFIGS",
     "PRESETS",
+    "AtlasConfig",
     "AugmentConfig",
     "CsganConfig",
     "DatasetConfig",

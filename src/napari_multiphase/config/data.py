@@ -20,8 +20,20 @@ class PartlyLabelled(Settings):
     """Ids of the label table."""
 
 
+class AtlasConfig(Settings):
+    """A label map whose anatomy phantoms are made of (docs/atlases.md)."""
+
+    labels: str = Field(min_length=1)
+    """The map, as ``atlases/person/labels.nii.gz``: from the folder named by MULTIPHASE_ATLASES where that is set, else
+    from the working directory."""
+    names: str = Field(min_length=1)
+    """JSON that names the map's values, found in the same way."""
+    share: float = Field(default=1.0, gt=0)
+    """How often it is taken, against the other maps."""
+
+
 class PhantomConfig(Settings):
-    """Parametric two-phase phantoms, made once and kept."""
+    """Two-phase phantoms, made once and kept: parametric ones, or some of label maps."""
 
     kind: Literal["phantom"] = "phantom"
     cases: int = Field(default=48, ge=2)
@@ -36,6 +48,15 @@ class PhantomConfig(Settings):
         default=("none", "liver", "pancreas"), min_length=1
     )
     """Taken in turn."""
+    atlases: tuple[AtlasConfig, ...] = ()
+    """Label maps to make phantoms of; without any all phantoms are parametric."""
+    parametric_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the cases that are parametric where there are atlases."""
+    wide: bool = True
+    """Strong domain randomisation of atlas phantoms: HU of every tissue from ranges that cover both phases and more,
+    textures of two scales, noise of 3-30 HU, several kernels, blur."""
+    warp: float = Field(default=1.0, ge=0, le=1.5)
+    """Strength of the random deformation of atlas phantoms."""
     partly: tuple[PartlyLabelled, ...] = ()
     """Cases that are annotated in part; all others are annotated in full."""
 

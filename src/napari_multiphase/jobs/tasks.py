@@ -75,15 +75,16 @@ def _from_chosen(context: Context, chosen: Mapping[Phase, Scan]) -> Study:
 
 
 def sample(context: Context, out: Path, spec: Mapping[str, Any], format: str = "nifti") -> list[Path]:
-    """Make a phantom by `spec` (fields of `PhantomSpec`) and write it; returns the files."""
-    from napari_multiphase.phantom import PhantomSpec, make_phantom, write_sample
+    """Make a phantom by `spec` (fields of `PhantomSpec`, or with "atlas" of `AtlasSpec`) and write it; the files."""
+    from napari_multiphase.phantom import AtlasSpec, PhantomSpec, make_atlas_phantom, make_phantom, write_sample
 
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
-    checked = PhantomSpec(**values)
+    values |= {key: Path(values[key]) for key in ("atlas", "names") if key in values}
+    checked = AtlasSpec(**values) if "atlas" in values else PhantomSpec(**values)
     if format == "dicom" and Path(out).is_dir() and any(Path(out).iterdir()):
         raise UserError(f"{out}: holds files already; choose a new or empty folder for DICOM")
     context.on_event(Event("progress", "making the phantom", 0.0))
-    study = make_phantom(checked)
+    study = make_atlas_phantom(checked) if isinstance(checked, AtlasSpec) else make_phantom(checked)
     context.cancel.check()
     context.on_event(Event("progress", "writing", 0.8))
     return _write_dicom(study, Path(out)) if format == "dicom" else list(write_sample(study, Path(out)))

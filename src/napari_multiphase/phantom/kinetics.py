@@ -123,3 +123,21 @@ class Kinetics:
         slope = row.arterial_slope if early else row.venous_slope
         enhancement = (row.arterial if early else row.venous) + slope * (self.delay_s[phase] - NOMINAL_S[phase])
         return row.native + self.dose * enhancement + row.spread * self._deviation[tissue]
+
+
+class WideKinetics(Kinetics):
+    """HU for domain randomisation: every tissue of each phase anywhere from unenhanced to well beyond both phases."""
+
+    BELOW, ABOVE, EXCESS_HU = 1.5, 1.7, 12.0
+    """Spreads below the native HU, the share of the largest enhancement, and HU beyond it, that are still drawn."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self._drawn = {(name, phase): float(rng.uniform()) for name in TISSUES for phase in Phase}
+
+    def hu(self, tissue: str, phase: Phase) -> float:
+        """This case's HU of a tissue in a phase."""
+        row = TISSUES[tissue]
+        low = row.native - self.BELOW * row.spread
+        high = row.native + self.ABOVE * max(row.arterial, row.venous, 0.0) + 1.5 * row.spread + self.EXCESS_HU
+        return low + (high - low) * self._drawn[tissue, phase]

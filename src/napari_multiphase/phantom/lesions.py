@@ -26,7 +26,7 @@ def liver_lesions(subject: Subject, liver: Solid) -> list[Structure]:
         centre = _place(rng, liver, radius, placed)
         if centre is not None:
             placed.append((centre, radius))
-            out += _lesion(subject, rng, str(kind), centre, radius)
+            out += lesion(subject, rng, str(kind), centre, radius)
     return out
 
 
@@ -45,9 +45,8 @@ def _place(
     return None
 
 
-def _lesion(
-    subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float
-) -> list[Structure]:
+def lesion(subject: Subject, rng: np.random.Generator, kind: str, centre: np.ndarray, radius: float) -> list[Structure]:
+    """One lesion of a kind of `LIVER_LESIONS` at `centre` (x, y, z mm), painted inside the liver only."""
     axes = radius * (1 + jitter(rng, 0.1))
     shape = ellipsoid(centre, axes, rotation(*rng.uniform(0, 180, 3)))
     rim = max(2.5, 0.14 * radius)

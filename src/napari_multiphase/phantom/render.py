@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.phantom.lattice import ChunkLocator
-from napari_multiphase.phantom.shapes import FAR_MM, Array, Shape, Tube
+from napari_multiphase.phantom.shapes import FAR_MM, Array, Box, Shape, Tube
 from napari_multiphase.volume import Grid, Phase
 
 BLUR_MM = 1.3
@@ -65,7 +64,7 @@ class Chunk(NamedTuple):
     z: Array
     coarse: Array
     fine: Array
-    locate: ChunkLocator
+    locate: Callable[[Box], tuple[slice, slice, slice] | None]
 
 
 def edge_mm(grid: Grid) -> float:
@@ -80,12 +79,19 @@ def render(
     """HU (float32, without noise) and labels of one chunk."""
     image = np.full(chunk.x.shape, background_hu, np.float32)
     labels = np.zeros(chunk.x.shape, np.uint8)
+    paint(image, labels, chunk, structures, phase, edge)
+    return image, labels
+
+
+def paint(
+    image: Array, labels: NDArray[np.uint8], chunk: Chunk, structures: Sequence[Structure], phase: Phase, edge: float
+) -> None:
+    """The structures, in their order, over what is there."""
     for structure in structures:
         found = _distance(chunk, structure, edge)
         if found is not None:
             where, d = found
             _paint(image[where], labels[where], chunk, where, d, structure, phase, edge)
-    return image, labels
 
 
 def _distance(chunk: Chunk, structure: Structure, edge: float) -> tuple[tuple[slice, slice, slice], Array] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_multiphase.phantom.kinetics import Kinetics
+from napari_multiphase.phantom.kinetics import Kinetics, WideKinetics
 from napari_multiphase.phantom.render import Hu, Site
 from napari_multiphase.phantom.shapes import Array, Box, superellipse
 from napari_multiphase.volume import Phase
@@ -36,6 +36,10 @@ PURPOSES = (
     "table",
     "oral",
     "mesentery",
+    "atlas_build",
+    "atlas_hu",
+    "atlas_texture",
+    "atlas_scan",
 )
 """Each has its own stream, so that a change to one structure leaves all others as they were. Append only."""
 
@@ -99,7 +103,8 @@ EVERYWHERE = Box((-1e4, -1e4, -1e4), (1e4, 1e4, 1e4))
 class Subject:
     """What every builder of structures is given."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, wide: bool = False) -> None:
+        """`wide`: HU drawn anew per tissue and phase from ranges that cover both phases."""
         self._seed = seed
         rng = self.rng("torso")
         self.weight = float(np.clip(rng.normal(), -1.6, 1.8))
@@ -113,7 +118,7 @@ class Subject:
             fat_front=float(np.clip(19 * fat, 5, 40)) + rng.uniform(0, 6),
             fat_back=float(np.clip(12 * fat, 3, 22)) + rng.uniform(0, 4),
         )
-        self.kinetics = Kinetics(self.rng("kinetics"), self.weight)
+        self.kinetics = WideKinetics(self.rng("kinetics")) if wide else Kinetics(self.rng("kinetics"), self.weight)
 
     def seeds(self, purpose: str) -> np.random.SeedSequence:
         """The seed sequence of one purpose."""

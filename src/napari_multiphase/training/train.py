@@ -383,12 +383,21 @@ def card_of(run: RunConfig, metrics: dict[str, Any] | None = None) -> dict[str, 
     }
 
 
+def _anatomy(data: PhantomConfig) -> str:
+    """What shapes the phantoms have."""
+    if not data.atlases:
+        return "parametric"
+    maps = ", ".join(Path(atlas.labels).parent.name or atlas.labels for atlas in data.atlases)
+    return f"{1 - data.parametric_share:.0%} of them deformed from the label maps {maps} and the rest parametric"
+
+
 def _training_data(run: RunConfig) -> str:
     if isinstance(run.data, PhantomConfig):
         partly = sum(part.cases for part in run.data.partly)
         words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
         kinds = ", ".join(words[kind] for kind in dict.fromkeys(run.data.pathologies))
-        cases = f"{run.data.cases} parametric two-phase phantoms ({kinds}), a fold of them held out; no patient"
+        made = _anatomy(run.data)
+        cases = f"{run.data.cases} two-phase phantoms, {made} ({kinds}), a fold of them held out; no patient's scan"
         cases += f"; {partly} of them labelled in part" if partly else ""
     else:
         cases = f"the cases of {run.data.path.name}"

@@ -1,0 +1,186 @@
+"""HU of a painted body in both phases: every tissue's own, and what is inside hollow organs, kidneys, bones, heart."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_multiphase.labels import IDS_BY_NAME
+from napari_multiphase.phantom.atlas_canvas import Canvas
+from napari_multiphase.phantom.atlas_fields import Array
+from napari_multiphase.phantom.atlas_spec import AtlasSpec
+from napari_multiphase.phantom.atlas_tissues import (
+    AIR,
+    CODES,
+    FLESH,
+    ISLAND,
+    PORTAL_BRANCH,
+    SKIN,
+    SUBCUTANEOUS,
+    TWIG,
+    VISCERAL,
+)
+from napari_multiphase.phantom.kinetics import AIR_HU, BOWEL_GAS_HU
+from napari_multiphase.phantom.subject import Subject
+from napari_multiphase.volume import Phase
+
+TISSUE_OF = {
+    **{name: name for name in ("aorta", "liver", "spleen", "pancreas", "gallbladder", "oesophagus", "muscle", "disc")},
+    "right kidney": "renal_cortex",
+    "left kidney": "renal_cortex",
+    "stomach": "stomach_wall",
+    "stomach or duodenum": "stomach_wall",
+    "duodenum": "gut_wall",
+    "small bowel": "gut_wall",
+    "colon": "gut_wall",
+    "bowel": "gut_wall",
+    "inferior vena cava": "cava",
+    "portal and splenic vein": "portal",
+    "superior mesenteric artery": "aorta",
+    "artery": "aorta",
+    "artery of unknown name": "aorta",
+    "right adrenal": "adrenal",
+    "left adrenal": "adrenal",
+    "spine and bones": "cortical_bone",
+    "lungs": "lung",
+    "heart": "myocardium",
+    "heart cavity": "right_heart",
+    "vein": "cava_infrarenal",
+    "hepatic vein": "hepatic_vein",
+    "urine": "renal_pelvis",
+    "bile duct": "gallbladder",
+    "cartilage": "cartilage",
+    "spinal cord": "cord",
+    "soft organ": "gut_wall",
+    "mesentery": "fat",
+    "body": "fat",
+    "arm": "muscle",
+}
+"""Tissue of `kinetics` that each code of a map has."""
+FINE_HU = {
+    **{"fat": 7, "liver": 3, "spleen": 3, "pancreas": 7, "muscle": 6, "lung": 45, "cortical_bone": 30},
+    **{"renal_cortex": 4, "gut_wall": 5, "stomach_wall": 5, "oesophagus": 6, "myocardium": 4},
+}
+COARSE_HU = {"fat": 5, "liver": 3, "muscle": 5, "lung": 25, "cortical_bone": 30, "pancreas": 4}
+CONTENT = {
+    "stomach": ("fluid", 10, 0.9),
+    "stomach or duodenum": ("fluid", 8, 1.3),
+    "duodenum": ("chyme", 6, 1.9),
+    "small bowel": ("chyme", 8, 1.9),
+    "colon": ("faeces", 32, 0.5),
+    "bowel": ("chyme", 20, 1.0),
+}
+"""What hollow organs hold: tissue, mottling in HU, level of a field above which there is gas."""
+
+
+def paint_hu(canvas: Canvas, subject: Subject, spec: AtlasSpec) -> dict[Phase, Array]:
+    """HU per phase, float32, without noise."""
+    rng = subject.rng("atlas_hu")
+    tissues = _tissues()
+    fine, coarse = np.zeros(256, np.float32), np.zeros(256, np.float32)
+    for code, name in tissues.items():
+        fine[code], coarse[code] = FINE_HU.get(name, 2), COARSE_HU.get(name, 1)
+    if spec.wide:
+        fine += np.abs(rng.normal(0, 7, 256)).astype(np.float32) * (rng.random(256) < 0.5)
+        coarse += np.abs(rng.normal(0, 7, 256)).astype(np.float32) * (rng.random(256) < 0.5)
+    texture = fine[canvas.tissue] * canvas.fine + coarse[canvas.tissue] * canvas.coarse
+    inner = _Inner(canvas, rng, spec.wide)
+    out = {}
+    for phase in Phase:
+        table = np.full(256, AIR_HU, np.float32)
+        for code, name in tissues.items():
+            table[code] = subject.kinetics.hu(name, phase)
+        table[TWIG] = 0.6 * table[CODES["vein"]] + 0.4 * table[CODES["portal and splenic vein"]]
+        image = table[canvas.tissue]
+        inner.paint(image, subject, phase)
+        image += texture
+        out[phase] = np.where(canvas.tissue == AIR, np.float32(AIR_HU), image)
+    return out
+
+
+def _tissues() -> dict[int, str]:
+    found = {CODES[name]: tissue for name, tissue in TISSUE_OF.items()}
+    found |= {SUBCUTANEOUS: "fat", VISCERAL: "fat", SKIN: "skin", ISLAND: "gut_wall", FLESH: "muscle"}
+    return found | {PORTAL_BRANCH: "portal", TWIG: "portal", CODES["airway"]: "lung"}
+
+
+class _Inner:
+    """Parts of organs, found once and painted in both phases."""
+
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, wide: bool) -> None:
+        self.canvas, self.rng = canvas, rng
+        tissue, depth = canvas.tissue, canvas.depth_mm
+        self.z, self.y, self.x = canvas.axes_mm
+        self.lumps, self.mottle = canvas.fields(14.0), canvas.fields(6.0)
+        cortex = rng.uniform(4.5, 7.5)
+        kidney = np.isin(tissue, [IDS_BY_NAME["right kidney"], IDS_BY_NAME["left kidney"]])
+        self.medulla = np.nonzero(kidney & (depth > cortex) & (self.mottle > -0.5))
+        self.marrow = np.nonzero((tissue == IDS_BY_NAME["spine and bones"]) & (depth > rng.uniform(1.6, 3.0)))
+        self.streaks = np.nonzero((tissue == CODES["muscle"]) & (np.abs(self.mottle) < rng.uniform(0.05, 0.25)))
+        self.clefts = np.nonzero((tissue == IDS_BY_NAME["pancreas"]) & (canvas.fine < -1.3) & (depth < 5))
+        self.branches = np.nonzero((tissue == IDS_BY_NAME["lungs"]) & (canvas.fields.network(9.0) < 1.6))
+        self.spleen = np.nonzero(tissue == IDS_BY_NAME["spleen"])
+        self.cava = np.nonzero(tissue == IDS_BY_NAME["inferior vena cava"])
+        self.airway = np.nonzero(tissue == CODES["airway"])
+        self.hollow = _hollow(canvas, rng, self.lumps, self.y)
+        self.left, self.right = _chambers(canvas)
+        self.moire, self.moire_hu = float(rng.uniform(9, 17)), float(rng.uniform(8, 28))
+        self.fatty = float(rng.uniform(0.2, 0.7))
+        self.oral = float(rng.uniform(100, 350)) if rng.random() < (0.4 if wide else 0.15) else None
+        self.filling = rng.uniform(-1, 1, 256)
+
+    def paint(self, image: Array, subject: Subject, phase: Phase) -> None:
+        """Over the tissue's own HU."""
+
+        def hu(name: str) -> np.float32:
+            return np.float32(subject.kinetics.hu(name, phase))
+
+        image[self.medulla] = hu("renal_medulla")
+        image[self.marrow] = hu("marrow")
+        image[self.streaks] += np.float32(self.fatty * 0.6) * (hu("fat") - image[self.streaks])
+        image[self.clefts] += np.float32(self.fatty) * (hu("fat") - image[self.clefts])
+        image[self.branches] = np.float32(0.5) * (hu("right_heart") - 60)
+        image[self.airway] = np.float32(AIR_HU)
+        image[self.left], image[self.right] = hu("left_heart"), hu("right_heart")
+        if phase is Phase.ARTERIAL:
+            wave = np.sin(
+                (self.lumps[self.spleen] * 9 + np.broadcast_to(self.x, image.shape)[self.spleen])
+                * 6.2832
+                / (2 * self.moire)
+            )
+            image[self.spleen] += np.float32(self.moire_hu) * wave
+        share = np.clip((np.broadcast_to(self.z, image.shape)[self.cava] + 35) / 45, 0, 1)
+        image[self.cava] = hu("cava_infrarenal") + share * (hu("cava") - hu("cava_infrarenal"))
+        for code, name, mottled, inside, gas in self.hollow:
+            content = hu(name) + np.float32(25 * self.filling[code])
+            if self.oral is not None and name != "faeces":
+                content = np.float32(self.oral)
+            image[inside] = content + np.float32(mottled) * self.mottle[inside]
+            image[gas] = np.float32(BOWEL_GAS_HU)
+
+
+def _hollow(
+    canvas: Canvas, rng: np.random.Generator, lumps: Array, y: Array
+) -> list[tuple[int, str, float, tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]]:
+    """Code, content, mottling, where the content is, where gas is; gas gathers in front."""
+    out = []
+    forward = (np.float32(-10) - y) * np.float32(1 / 60)
+    kinds = [(CODES[name], *row) for name, row in CONTENT.items()] + [(ISLAND, "chyme", 15.0, 1.0)]
+    for code, name, mottled, level in kinds:
+        inside = (canvas.tissue == code) & (canvas.depth_mm > rng.uniform(1.5, 3.5))
+        gas = inside & (lumps + forward > level + rng.normal(0, 0.5)) & (canvas.depth_mm > 2)
+        out.append((code, name, float(mottled), np.nonzero(inside & ~gas), np.nonzero(gas)))
+    return out
+
+
+def _chambers(canvas: Canvas) -> tuple[tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]:
+    """Left and right chambers of the heart: left of and behind an oblique plane, and the others."""
+    cavity = canvas.tissue == CODES["heart cavity"]
+    if not cavity.any():
+        cavity = (canvas.tissue == IDS_BY_NAME["heart"]) & (canvas.depth_mm > 9)
+    found = np.nonzero(cavity)
+    if not len(found[0]):
+        return found, found
+    _, y, x = (np.broadcast_to(a, canvas.tissue.shape)[found] for a in canvas.axes_mm)
+    left = (x - x.mean()) + (y - y.mean()) > 0
+    return tuple(k[left] for k in found), tuple(k[~left] for k in found)

@@ -1,0 +1,78 @@
+"""Phantoms of label maps as training cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_multiphase.config import RunConfig
+from napari_multiphase.errors import UserError
+from napari_multiphase.phantom import AtlasSpec
+from napari_multiphase.training.phantoms import phantom_sources
+
+
+def _run(cases: int = 40, **data: object) -> RunConfig:
+    maps = [
+        {"labels": f"{name}/map.nii.gz", "names": f"{name}/names.json", "share": share}
+        for name, share in (("a", 3), ("b", 1))
+    ]
+    return RunConfig.model_validate({"data": {"kind": "phantom", "cases": cases, "atlases": maps, **data}})
+
+
+@pytest.fixture
+def maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two folders with files of the right names, and MULTIPHASE_ATLASES that leads to them."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "map.nii.gz").write_bytes(name.encode())
+        (tmp_path / name / "names.json").write_text(json.dumps({"1": "liver"}))
+    monkeypatch.setenv("MULTIPHASE_ATLASES", str(tmp_path))
+    return tmp_path
+
+
+def test_maps_and_parametric_phantoms_are_mixed_by_their_shares(maps: Path) -> None:
+    run = _run(200, parametric_share=0.25)
+    specs = [source.spec for source in phantom_sources(run, run.data)]
+    of = [spec.atlas.parent.name if isinstance(spec, AtlasSpec) else "parametric" for spec in specs]
+    shares = {name: of.count(name) / len(of) for name in ("parametric", "a", "b")}
+    assert shares == pytest.approx({"parametric": 0.25, "a": 0.5625, "b": 0.1875}, abs=0.1)
+    again = [source.spec for source in phantom_sources(run, run.data)]
+    assert specs == again
+    assert all(spec.wide for spec in specs if isinstance(spec, AtlasSpec))
+
+
+def test_a_case_keeps_its_name_in_the_cache_until_its_map_changes(maps: Path) -> None:
+    run = _run(parametric_share=0.0)
+    sources = phantom_sources(run, run.data)
+    first = next(s for s in sources if s.spec.atlas.parent.name == "a")
+    before = first.fingerprint()
+    assert json.dumps(before) == json.dumps(first.fingerprint()) and str(maps) not in json.dumps(before)
+    (maps / "a" / "map.nii.gz").write_bytes(b"another person")
+    assert first.fingerprint() != before
+
+
+def test_without_atlases_nothing_changes() -> None:
+    run = RunConfig.model_validate({"data": {"kind": "phantom", "cases": 3}})
+    sources = phantom_sources(run, run.data)
+    assert not any(isinstance(source.spec, AtlasSpec) for source in sources)
+    assert sources[0].fingerprint() == {"phantom": {**vars(sources[0].spec)}, "version": 1}
+
+
+def test_missing_maps_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULTIPHASE_ATLASES", str(tmp_path))
+    run = _run(parametric_share=0.0)
+    with pytest.raises(UserError, match="MULTIPHASE_ATLASES"):
+        phantom_sources(run, run.data)
+
+
+def test_the_experiment_is_a_run() -> None:
+    from napari_multiphase.config import method_config
+    from napari_multiphase.config.files import read_run
+
+    run = read_run(Path(__file__).parents[2] / "experiments" / "abdomen.yaml")
+    assert run.labels == tuple(range(24)) and "totalsegmentator" not in str(run.data)
+    config = method_config(run.method, run.method_config)
+    assert config.mixed and all(np.array(run.patch_vox) % config.segmentor.divisor == 0)
