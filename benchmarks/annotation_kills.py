@@ -1,6 +1,7 @@
 """SIGKILL of the window while a scripted person paints: what was painted 5 s before the kill must be there again.
 
-    python benchmarks/annotation_kills.py --kills 50 --window 12      # under Xvfb: tools/with-display.sh python ...
+    python benchmarks/annotation_kills.py --kills 40 --window 0 --seed 1
+    tools/with-display.sh python benchmarks/annotation_kills.py --kills 12 --window 12 --children 0 --seed 2
 
 Every trial opens the study that the last one left behind, as the window does, and goes on painting on the real napari
 layer with the window's own `Annotating` and autosave. Trials without the window run the same session over napari's
@@ -40,7 +41,7 @@ RESULT = Path(__file__).parent / "results" / "annotation_kills.json"
 MODES = ("painting", "prediction", "snapshots", "cases")
 MOST_LOST_S = 5.0
 START_LIMIT_S = 900.0
-GO = "go"
+GO, PAINTS = "go", '"done": 2'
 _DOCKS = ("compare_dock", "segment_dock", "study_dock", "translate_dock", "workbench")
 _AHEAD = ("napari.components", "napari.layers", "napari.qt", "napari_multiphase.studies.open")
 _AHEAD += tuple(f"napari_multiphase.gui.{dock}" for dock in _DOCKS)
@@ -297,11 +298,11 @@ def trial(
     chance = random.Random(seed)
     (scratch / GO).touch()
     log, until = scratch / "log.jsonl", time.monotonic() + START_LIMIT_S
-    while not (log.exists() and "began" in log.read_text()):
+    while not (log.exists() and PAINTS in log.read_text()):
         time.sleep(0.05)
         if process.poll() is not None or time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
-            raise SystemExit(f"trial {seed} did not begin:\n{(scratch / 'words.txt').read_text()[-3000:]}")
+            raise SystemExit(f"trial {seed} did not paint:\n{(scratch / 'words.txt').read_text()[-3000:]}")
     after_s = chance.uniform(0.2, 8.0)
     time.sleep(after_s)
     killed = time.time()
@@ -370,7 +371,11 @@ def main() -> None:
             process, ahead = following, plans[number + 1 : number + 2]
             if ahead:
                 following = start(folder, home / f"trial-{number + 1}", *ahead[0])
-            found = trial(folder, home / f"trial-{number}", process, *plan)
+            try:
+                found = trial(folder, home / f"trial-{number}", process, *plan)
+            except BaseException:
+                os.killpg(following.pid, signal.SIGKILL)
+                raise
             done.append(found)
             print(json.dumps(found), flush=True)
             write(args, done)
@@ -385,20 +390,23 @@ def bad(found: dict[str, Any]) -> bool:
 
 
 def write(args: argparse.Namespace, done: list[dict[str, Any]]) -> None:
-    """The result so far."""
-    losses = [found["lost_s"] for found in done if found["lost_s"] is not None]
-    numbers = f"--kills {args.kills} --window {args.window} --children {args.children} --seed {args.seed}"
+    """The result so far, with the trials of other seeds that the file holds already."""
+    before = json.loads(args.out.read_text())["trials"] if args.out.exists() else []
+    seeds = {found["seed"] for found in done}
+    every = sorted([*(f for f in before if f["seed"] not in seeds), *done], key=lambda found: found["seed"])
+    losses = [found["lost_s"] for found in every if found["lost_s"] is not None]
     result = {
-        "command": f"annotation_kills.py {numbers}",
-        "kills": len(done),
-        "kills_with_the_whole_window": sum(found["window"] for found in done),
-        "kills_with_child_processes": sum(found["children"] for found in done),
-        "broken_studies": sum(found["lost_s"] is None for found in done),
+        "kills": len(every),
+        "kills_with_the_whole_window": sum(found["window"] for found in every),
+        "kills_with_child_processes": sum(found["children"] for found in every),
+        "broken_studies": sum(found["lost_s"] is None for found in every),
         "more_than_5_s_lost": sum(loss > MOST_LOST_S for loss in losses),
         "most_lost_s": max(losses, default=None),
         "median_lost_s": float(np.median(losses)) if losses else None,
-        "strokes": sum(found.get("strokes", 0) for found in done),
-        "trials": done,
+        "strokes": sum(found.get("strokes", 0) for found in every),
+        "cpus": os.cpu_count(),
+        "load_at_the_end": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "trials": every,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

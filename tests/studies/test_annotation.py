@@ -52,6 +52,7 @@ shapes = st.tuples(*[st.integers(1, 200)] * 3)
 
 
 @given(shape=shapes)
+@settings(deadline=None)
 def test_chunks_cover_every_voxel_once(shape: tuple[int, int, int]) -> None:
     seen = np.zeros(shape, np.uint8)
     for number in range(int(np.prod(counts(shape)))):
@@ -60,6 +61,7 @@ def test_chunks_cover_every_voxel_once(shape: tuple[int, int, int]) -> None:
 
 
 @given(shape=shapes, data=st.data())
+@settings(deadline=None)
 def test_a_box_touches_the_chunks_that_hold_its_voxels(shape: tuple[int, int, int], data: st.DataObject) -> None:
     box = tuple(slice(*sorted((data.draw(st.integers(0, n)), data.draw(st.integers(0, n))))) for n in shape)
     marked = np.zeros(shape, bool)
@@ -69,6 +71,7 @@ def test_a_box_touches_the_chunks_that_hold_its_voxels(shape: tuple[int, int, in
 
 
 @given(content=st.binary(max_size=5000), more=st.integers(1, 50))
+@settings(deadline=None)
 def test_what_is_packed_comes_back_and_never_grows(content: bytes, more: int) -> None:
     values = np.frombuffer(content, np.uint8)
     packed = pack(values)
