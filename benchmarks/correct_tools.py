@@ -49,15 +49,20 @@ ORGANS = {
 def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, encoded confidence, HU."""
     rng = np.random.default_rng(1)
-    labels, hu = np.zeros(SHAPE, np.uint8), rng.normal(40, 12, SHAPE).astype(np.int16)
+    labels = np.zeros(SHAPE, np.uint8)
+    hu = np.tile(rng.normal(40, 12, (30, *SHAPE[1:])).astype(np.int16), (SHAPE[0] // 30, 1, 1))
     sure, unsure = encode_confidence(np.array([600.0, 1.8]))
     confidence = np.full(SHAPE, sure, np.uint8)
     for label, (centre, radii) in ORGANS.items():
-        axes = [((np.arange(n) - c) / r) ** 2 for n, c, r in zip(SHAPE, centre, radii, strict=True)]
+        box = tuple(slice(max(0, c - r - 3), c + r + 4) for c, r in zip(centre, radii, strict=True))
+        axes = [
+            ((np.arange(n, dtype=np.float32)[part] - c) / r) ** 2
+            for n, part, c, r in zip(SHAPE, box, centre, radii, strict=True)
+        ]
         apart = np.sqrt(axes[0][:, None, None] + axes[1][None, :, None] + axes[2][None, None, :])
-        confidence[np.abs(apart - 1) * min(radii) < 1.2] = unsure
-        labels[apart <= 1] = label
-        hu[apart <= 1] += 70
+        confidence[box][np.abs(apart - 1) * min(radii) < 1.2] = unsure
+        labels[box][apart <= 1] = label
+        hu[box][apart <= 1] += 70
     for _ in range(150):
         z, y, x = (int(v) for v in rng.integers((60, 140, 100), (240, 380, 420)))
         confidence[z : z + 5, y : y + 12, x : x + 12] = unsure
