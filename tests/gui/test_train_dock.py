@@ -94,7 +94,7 @@ def test_from_the_form_to_a_model_that_is_used(workbench, dock, qtbot):
     assert run.spacing_mm == (8, 6, 6) and run.data.cases == 4, "of the preset"
     assert "training 'mine': pcn from scratch, on 4 phantoms, seed 5" in printed
     assert sum(int(line.split(": ")[1].split()[0]) for line in printed.splitlines() if "stage " in line) == 8
-    assert "held out: phantom-1003" in printed and dock.now.step == 8
+    assert "phantom-1003 is held out" in printed and dock.now.step == 8
 
     view = dock.view
     assert view.losses.isVisible() and view.dice.isVisible() and view.dice.plot.lines[0].dashed
