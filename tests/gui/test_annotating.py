@@ -39,7 +39,7 @@ def revision(session) -> int:
 def paint(session, at=(30, 60, 60), label=6) -> None:
     layer = session.annotating.layer
     session.viewer.dims.set_point(range(3), layer.data_to_world(at))
-    layer.brush_size = 9
+    layer.brush_size, layer.preserve_labels = 9, False  # the Correct dock keeps other structures unless told otherwise
     with layer.block_history():
         for step in range(4):
             layer.paint((at[0], at[1], at[2] + 3 * step), label)
