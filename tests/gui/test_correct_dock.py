@@ -97,21 +97,33 @@ def press(viewer, key: str) -> None:
     viewer.window._qt_viewer._key_map_handler.press_key(key)
 
 
-def drag(viewer, layer, points_mm) -> None:
-    """The mouse, pressed at the first point, moved and released, as napari hands it to the layer."""
-    from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+def drag(qtbot, viewer, points_mm) -> None:
+    """The mouse on the canvas, as Qt sends it: pressed at the first point, moved to the others, released."""
+    from qtpy.QtCore import QEvent, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
 
-    class Event:
-        button, buttons, modifiers, dims_displayed, view_direction, handled = 1, [1], (), [1, 2], None, False
-        is_dragging = True
+    viewer.reset_view()
+    QApplication.processEvents()
+    canvas = viewer.window._qt_viewer.canvas
+    shown = list(viewer.dims.displayed)
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
 
-        def __init__(self, kind, position):
-            self.type, self.position, self.pos = kind, position, (0, 0)
+    def send(kind, point, button, held) -> None:
+        y, x = (point[axis] for axis in shown)
+        place = canvas.view.scene.transform.map([x, y, 0, 1])
+        at = QPointF(*(float(v) / place[3] for v in place[:2]))
+        assert canvas.native.rect().contains(at.toPoint())
+        event = QMouseEvent(
+            kind, at, canvas.native.mapToGlobal(at.toPoint()).toPointF(), button, held, Qt.KeyboardModifier.NoModifier
+        )
+        QApplication.sendEvent(canvas.native, event)
 
-    mouse_press_callbacks(layer, Event("mouse_press", points_mm[0]))
+    send(QEvent.Type.MouseButtonPress, points_mm[0], left, left)
     for point in points_mm[1:]:
-        mouse_move_callbacks(layer, Event("mouse_move", point))
-    mouse_release_callbacks(layer, Event("mouse_release", points_mm[-1]))
+        send(QEvent.Type.MouseMove, point, none, left)
+        qtbot.wait(20)  # napari takes one move every 5 ms
+    send(QEvent.Type.MouseButtonRelease, points_mm[-1], left, none)
 
 
 def world(session, voxel) -> tuple[float, float, float]:
@@ -183,9 +195,9 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     viewer.dims.set_point(range(3), world(session, (40, 20, 20)))
     layer.mode, layer.brush_size = "paint", 5
     press(viewer, "3")
-    drag(viewer, layer, [world(session, (40, 20, 20)), world(session, (40, 20, 30))])
+    drag(qtbot, viewer, [world(session, (40, 20, 20)), world(session, (40, 20, 30))])
     painted = layer.data == 3
-    assert painted.sum() >= 21 and set(np.argwhere(painted)[:, 0]) == {40}
+    assert painted.sum() > 40 and painted[40, 20, 20:31].all() and set(np.argwhere(painted)[:, 0]) == {40}
     assert dock.undo.toolTip().startswith("Take back: paint")
     press(viewer, "Control-Z")
     np.testing.assert_array_equal(layer.data, start)
@@ -275,14 +287,14 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
     tools.low.setValue(60)
     tools.high.setValue(200)
     tools.radius.setValue(9)
-    drag(viewer, layer, [world(session, seed), world(session, (30, seed[1] + 1, seed[2] + 4))])
+    drag(qtbot, viewer, [world(session, seed), world(session, (30, seed[1] + 1, seed[2] + 4))])
     painted = layer.data == 6
     assert painted.sum() > 5
     assert set(np.argwhere(painted)[:, 0]) == {30}
     assert hu[painted].min() >= 60 and hu[painted].max() <= 200
     assert dock.undo.toolTip().startswith("Take back: HU brush, pancreas")
     click(qtbot, tools.hands["eraser"])
-    drag(viewer, layer, [world(session, seed)])
+    drag(qtbot, viewer, [world(session, seed)])
     assert (layer.data == 6).sum() < painted.sum()
     press(viewer, "Control-Z")
     np.testing.assert_array_equal(layer.data == 6, painted)
@@ -291,7 +303,7 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
 
     click(qtbot, tools.hands["grow"])
     assert not tools.hands["eraser"].isChecked()
-    drag(viewer, layer, [world(session, seed)])
+    drag(qtbot, viewer, [world(session, seed)])
     low, high = tools.low.value(), tools.high.value()
     assert (low, high) != (60, 200) and low < hu[seed] < high
     grown = layer.data == 6
@@ -299,7 +311,7 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
     press(viewer, "Control-Z")
     click(qtbot, tools.in_volume)
     click(qtbot, tools.hands["fill"])
-    drag(viewer, layer, [world(session, seed)])
+    drag(qtbot, viewer, [world(session, seed)])
     assert (layer.data == 6).sum() > grown.sum()
     layer.mode = "paint"  # napari's own brush puts the tool down
     assert not tools.hands["fill"].isChecked() and tools.hand.tool == ""
@@ -310,7 +322,7 @@ def test_hand_tools_on_the_canvas(begun, qtbot):
         viewer.dims.set_point(range(3), world(session, (z, 50, 50)))
         press(viewer, "8")
         layer.brush_size = 9
-        drag(viewer, layer, [world(session, (z, 50, 50)), world(session, (z, 50, 52))])
+        drag(qtbot, viewer, [world(session, (z, 50, 50)), world(session, (z, 50, 52))])
     tools.replace.setChecked(True)
     assert dock.correcting.keys() == [30, 36] and tools.between.isEnabled()
     tools.overwrite.setChecked(True)

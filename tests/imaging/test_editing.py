@@ -21,6 +21,7 @@ from napari_multiphase.imaging.editing import (
     smooth,
     take,
 )
+from napari_multiphase.imaging.editing.shape import _level
 
 SPACING = (2.5, 0.8, 1.1)
 SHAPE = (40, 90, 80)
@@ -78,6 +79,17 @@ def test_growing_measures_from_voxel_to_voxel():
     flat = applied(labels, grow(labels, 3, 3.0, (3.0, 1.0, 1.5), within=plane))
     assert not flat[3].any()
     np.testing.assert_array_equal(flat[4], after[4])
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 0.9), st.floats(0.05, 0.95))
+@settings(deadline=None, max_examples=40)
+def test_the_level_of_smoothing_is_that_of_a_full_sort(seed, tied, share):
+    rng = np.random.default_rng(seed)
+    values = rng.random(400).astype(np.float32)
+    values[rng.random(400) < tied] = 0
+    values[rng.random(400) < tied / 2] = 1
+    count = max(1, int(share * 400))
+    assert _level(values, count) == np.sort(values)[-count]
 
 
 def test_smoothing_keeps_a_balls_volume_and_takes_its_bristles():

@@ -7,6 +7,7 @@ answer is dropped where labels were changed meanwhile.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -323,7 +324,13 @@ class Correcting:
         layer = self.annotating.layer
         if layer is not None:
             self.choose(self.structure)
+            threading.Thread(target=_warm, daemon=True, name="multiphase tools").start()
         self.find()
+
+
+def _warm() -> None:
+    """Load what *Smooth* needs (half a second), so that its first press is as quick as the others."""
+    import scipy.ndimage  # noqa: F401
 
 
 _AMOUNT = {"grow": "by_mm", "smooth": "sigma_mm"}
