@@ -15,7 +15,7 @@ from napari_multiphase.config.files import read_run
 from napari_multiphase.jobs import training
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]
-WAIT_MS = 600_000
+WAIT_MS = 300_000
 """A process that starts torch, in a process that starts torch, beside others: seconds alone, minutes in a crowd."""
 
 

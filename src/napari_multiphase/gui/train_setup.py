@@ -130,11 +130,7 @@ class TrainSetup(QWidget):
     def check(self) -> None:
         """Read every case, and say what is wrong with it and what the run would take."""
         asked = self.params()
-        self._when_saved(
-            lambda: self._session.ask(
-                "check_run", "Checking the data", asked, lambda found: self._checked(asked, found)
-            )
-        )
+        self._when_saved("check_run", "Checking the data", asked, lambda found: self._checked(asked, found))
 
     def _checked(self, asked: dict[str, Any], found: Any) -> None:
         if asked != self.params():  # another form by now
