@@ -8,9 +8,10 @@ import yaml
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, ignore
+from napari_multiphase.io.model_add import add_model
 from napari_multiphase.io.models import default_model, find_model, read_model
 from napari_multiphase.jobs.server import Context
-from napari_multiphase.jobs.training_tasks import add_model, check_run, export_model, prepare_run
+from napari_multiphase.jobs.training_tasks import check_run, export_run, prepare_run, use_model
 from napari_multiphase.phantom import PhantomSpec, make_phantom, write_sample
 from napari_multiphase.studies import Workspace, keep, open_study
 from napari_multiphase.studies.annotation import Annotation
@@ -75,15 +76,41 @@ def test_checking_names_who_is_held_out(context, studies):
 def test_a_model_is_added_once_and_never_over_another(context, tmp_path, monkeypatch):
     monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
     before = default_model()
-    copy = export_model(context, find_model("hpn-phantom").folder, tmp_path / "copy")
-    assert read_model(copy).card.name == "hpn-phantom"
-    with pytest.raises(UserError, match="is there already"):
-        export_model(context, copy, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    shutil.copytree(find_model("hpn-phantom").folder, copy)
     renamed = (copy / "model.json").read_text().replace('"hpn-phantom"', '"mine"')
     (copy / "model.json").write_text(renamed)
-    added = add_model(context, copy)
-    assert added.folder == tmp_path / "data" / "models" / "mine" and add_model(context, copy).folder == added.folder
+    added = use_model(context, copy)
+    assert added.folder == tmp_path / "data" / "models" / "mine" and use_model(context, copy).folder == added.folder
     (copy / "model.json").write_text(renamed.replace('"licence": "', '"licence": "other '))
     with pytest.raises(UserError, match="another model called 'mine'"):
-        add_model(context, copy)
+        use_model(context, copy)
     assert default_model() == before
+
+
+def test_a_runs_model_is_exported_as_a_zip_that_can_be_added(context, tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
+    copy = tmp_path / "copy"
+    shutil.copytree(find_model("hpn-phantom").folder, copy)
+    (copy / "model.json").write_text((copy / "model.json").read_text().replace('"hpn-phantom"', '"mine"'))
+    path = export_run(context, copy, tmp_path / "mine.zip")
+    assert add_model(path).card == read_model(copy).card
+    with pytest.raises(UserError, match=r"ends in \.zip"):
+        export_run(context, copy, tmp_path / "mine")
+
+
+def test_no_two_jobs_share_a_name():
+    """They all end up in one table, where the later would silently take the place of the earlier."""
+    from napari_multiphase.jobs import correcting, keeping, sharing, tasks, training_tasks, translating, window
+
+    parts = (
+        window.WINDOW_TASKS,
+        keeping.KEEPING_TASKS,
+        correcting.CORRECTING_TASKS,
+        translating.TRANSLATION_TASKS,
+        training_tasks.TRAINING_TASKS,
+        sharing.SHARING_TASKS,
+    )
+    names = [name for part in parts for name in part]
+    assert len(names) == len(set(names)) and set(names) < set(tasks.TASKS)
+    assert all(tasks.TASKS[name] is part[name] for part in parts for name in part)

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QUrl
-from qtpy.QtGui import QDesktopServices, QGuiApplication, QShowEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.dock_parts import (
-    Dock,
-    ErrorBox,
-    ProgressRow,
-    allow,
-    button,
-    heading,
-    row,
-    spell_seconds,
-    wrapped,
-)  # fmt: skip
+from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, row
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.run_feed import RunFeed
-from napari_multiphase.gui.run_view import RunView, split_lines
+from napari_multiphase.gui.run_uses import USE_TASKS, RunUses
+from napari_multiphase.gui.run_view import RunView
 from napari_multiphase.gui.session import Session, get_session
-from napari_multiphase.gui.train_form import TrainForm, run_form, start_models
-from napari_multiphase.gui.training_cases import TrainingCases
+from napari_multiphase.gui.train_setup import SETUP_TASKS, TrainSetup
 from napari_multiphase.jobs import training
 from napari_multiphase.jobs.following import RunState
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_multiphase.model import Model
-
-_SHOWN = ("check_run", "prepare_run", "add_model", "export_model", "train")
+_SHOWN = (*SETUP_TASKS, *USE_TASKS, "train")
 """Jobs whose progress and failures this dock tells."""
 _START_TIP = "Train in a process of its own, which goes on when napari is closed (Ctrl+Shift+T)"
 _CHECK_TIP = "Read every case, and say what is wrong with it, who is held out, and what the run would take"
 _COPY_TIP = "The command that does the same without the window, for a terminal or a server"
 _STOP_TIP = "End after the current step and save; Resume goes on from there"
-_USE_TIP = "Put it among your models, first in the Segment dock"
-_EXPORT_TIP = "Copy the model, verified, to a folder of its own"
-_SETTLE_MS = 500
 _SEEN_MS = 50
 _MOST_RUNS = 12
 
@@ -59,8 +42,6 @@ class TrainDock(Dock):
         self.now: RunState | None = None
         self._looked = False
         self._told: tuple[Path, str] | None = None
-        self._asked: dict[str, Any] = {}
-        self._had_studies = bool(recall("training_form", None))
         self._build_body()
         self.body.addStretch(1)
         self._build_footer()
@@ -79,22 +60,7 @@ class TrainDock(Dock):
         self.run.addItem("New training", "")
         self.run.activated.connect(lambda _index: self.follow(self._chosen_run()))
         self.body.addLayout(row(QLabel("Run"), self.run, stretch=1))
-        self.setup = QWidget()
-        layout = QVBoxLayout(self.setup)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        self.hint = wrapped(
-            "Check what to learn from, then press Start training. Without cases of your own, the phantoms show how it "
-            "goes in two minutes."
-        )
-        self.cases, self.form = TrainingCases(self._on_form, self._refresh), TrainForm(self._on_form)
-        self.estimate, self.findings = wrapped(), wrapped()
-        layout.addWidget(self.hint)
-        layout.addWidget(self.cases)
-        layout.addWidget(self.form)
-        layout.addWidget(heading("Plan"))
-        layout.addWidget(self.estimate)
-        layout.addWidget(self.findings)
+        self.setup = TrainSetup(self.session, self._on_busy, self._show_found)
         self.view = RunView()
         self.body.addWidget(self.setup)
         self.body.addWidget(self.view)
@@ -104,17 +70,15 @@ class TrainDock(Dock):
         self.progress = ProgressRow(self.session.cancel)
         self.start = button("Start training", self._start, _START_TIP)
         self.start.setShortcut("Ctrl+Shift+T")
-        self.check = button("Check data", self._check, _CHECK_TIP)
+        self.check = button("Check data", self.setup.check, _CHECK_TIP)
         self.stop = button("Stop", self._stop, _STOP_TIP)
         self.resume = button("Resume", self._resume, "Go on exactly where it stopped")
-        self.use = button("Use this model", self._use, _USE_TIP)
-        self.export = button("Export...", self._ask_export, _EXPORT_TIP)
         self.copy = button("Copy command", self._copy, _COPY_TIP)
-        self.open_folder = button("Open run folder", self._open_folder, "Curves, settings, report, checkpoints, model")
+        self.uses = uses = RunUses(self.session, self, lambda: self.feed.folder)
         self.footer.addWidget(self.error)
         self.footer.addWidget(self.progress)
-        self.footer.addLayout(row(self.start, self.stop, self.resume, self.use, self.check, self.export, stretch=0))
-        self.footer.addLayout(row(self.open_folder, self.copy))
+        self.footer.addLayout(row(self.start, self.stop, self.resume, uses.use, self.check, uses.export, stretch=0))
+        self.footer.addLayout(row(uses.open_folder, self.copy))
 
     # --- what is there -------------------------------------------------------------------------------------------
 
@@ -124,29 +88,19 @@ class TrainDock(Dock):
         self.session.bridge.later(_SEEN_MS, self._seen)
 
     def _seen(self) -> None:
-        if self.isVisible() and not self._looked:
+        if not self.isVisible():
+            return
+        if not self._looked:
             self._looked = True
             last = Path(recall("training_run", "") or "/")
             self._fill_runs()
             if last in training.list_runs():
                 self.follow(last)
-            self._refresh()
+        if self.feed.folder is None:  # whatever was corrected since the last look
+            self.setup.look()
 
-    def _refresh(self) -> None:
-        """Look for studies and models again, beside the window's thread."""
-        threading.Thread(target=self._find, daemon=True, name="multiphase cases").start()
-
-    def _find(self) -> None:
-        from napari_multiphase.studies.cases import list_cases
-
-        also = {path for entry in recall("recent", []) for path in map(Path, entry) if path.is_dir()}
-        studies, models = list_cases(also=also), start_models()
-        self.session.bridge.post(lambda: self._found(studies, models))
-
-    def _found(self, studies: Any, models: Any) -> None:
-        self.cases.fill(studies)
-        self.form.fill(models)
-        self._on_form()
+    def _show_found(self, what: QWidget) -> None:
+        self.session.bridge.later(50, lambda: self.scroll_area.ensureWidgetVisible(what, 0, 8))
 
     def _fill_runs(self) -> None:
         chosen = str(self.feed.folder or "")
@@ -172,86 +126,12 @@ class TrainDock(Dock):
         self._fill_runs()
         self._show_mode()
         if folder is None:
-            self._asked = {}
-            self._refresh()
+            self.setup.anew()
 
-    # --- the form ------------------------------------------------------------------------------------------------
-
-    def _studies(self) -> list[Path]:
-        return [Path(source.key) for source in self.cases.checked() if source.kind == "study"]
-
-    def _form(self) -> dict[str, Any]:
-        chosen = self.cases.checked()
-        dataset = chosen[0].key if chosen and chosen[0].kind == "dataset" else "phantoms"
-        return run_form(self.form.values(), dataset)
-
-    def reason_not(self) -> str:
-        """Why nothing can be started; empty where it can."""
-        if not self.form.method.count():
-            return "Looking for studies and models"
-        return self.cases.reason_not() or self.form.reason_not()
-
-    def _on_form(self) -> None:
-        studies = self._studies()
-        self.form.show_studies(bool(studies))
-        if studies and not self._had_studies:  # corrections are learned by the model that was corrected
-            self._had_studies = True
-            self.form.start_with(self.session.model.card.name if self.session.model else "")
-        self._had_studies = bool(studies)
-        self._on_busy()
-        asked = self._params()
-        if asked == self._asked:
-            return
-        self._asked = asked
-        self.findings.hide()
-        self.session.bridge.later(_SETTLE_MS, lambda: self._ask_plan(asked))
-
-    def _ask_plan(self, asked: dict[str, Any]) -> None:
-        if asked is not self._asked or self.feed.folder is not None:
-            return
-        if self.session.job is not None and self.session.job.task in _SHOWN:
-            return  # which plans as well
-        if self.cases.reason_not() or self._studies():
-            words = "Check data tells time and memory." if self._studies() else f"{self.cases.reason_not()}."
-            self.estimate.setText(words)
-            return
-        self.estimate.setText("Working out time and memory...")
-        self.session.quietly("plan_run", {"form": self._form()}, lambda facts: self._planned(asked, facts))
-
-    def _planned(self, asked: dict[str, Any], facts: Any) -> None:
-        if asked is self._asked and not self.findings.isVisible():
-            self.estimate.setText(_plan_words(facts) if facts else "No plan could be made; Check data says why.")
-
-    def _params(self) -> dict[str, Any]:
-        unreviewed = self.form.values()["unreviewed"]
-        return {"form": self._form(), "studies": self._studies(), "unreviewed": unreviewed}
-
-    def _check(self) -> None:
-        asked = self._params()
-        self.session.ask("check_run", "Checking the data", asked, lambda found: self._checked(asked, found))
-
-    def _checked(self, asked: dict[str, Any], found: Any) -> None:
-        if asked != self._params():  # another form by now
-            return
-        self.estimate.setText(_plan_words(found))
-        bad = [p for p in found["problems"] if p["level"] == "bad"]
-        marks = [f"{'Cannot be used' if p in bad else 'Note'}: {p['case']}: {p['text']}" for p in found["problems"]]
-        cases = f"{found['checked']} case{'' if found['checked'] == 1 else 's'} read"
-        head = (
-            f"{cases}: {len(bad)} faults; repair the files or leave the cases out."
-            if bad
-            else f"{cases}, none of them with a fault."
-        )
-        self.findings.setText("\n".join([head, *marks]))
-        self.findings.show()
-        self.session.bridge.later(50, lambda: self.scroll_area.ensureWidgetVisible(self.findings, 0, 8))
-
-    def _prepare(self, then: Any, title: str) -> None:
-        folder = training.new_run_folder(self.form.values()["name"])
-        self.session.ask("prepare_run", title, {**self._params(), "folder": folder}, then)
+    # --- a new run -----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._prepare(self._begin, "Preparing the run")
+        self.setup.prepare(self._begin)
 
     def _begin(self, folder: Path) -> None:
         self.follow(folder)
@@ -265,6 +145,16 @@ class TrainDock(Dock):
         except UserError as error:
             self.session.tell_error("train", str(error), "")
         self.feed.wake()
+
+    def _copy(self) -> None:
+        if self.feed.folder is not None:
+            self.uses.copy_command()
+        else:
+            self.setup.prepare(self._prepared_to_copy)
+
+    def _prepared_to_copy(self, folder: Path) -> None:
+        self.follow(folder)
+        self.uses.copy_command()
 
     # --- the run -------------------------------------------------------------------------------------------------
 
@@ -292,59 +182,6 @@ class TrainDock(Dock):
         assert self.feed.folder is not None
         self._run_process(self.feed.folder)
 
-    def _use(self) -> None:
-        assert self.feed.folder is not None
-        params = {"folder": self.feed.folder / "model"}
-        self.session.ask("add_model", "Adding the model", params, self._added)
-
-    def _added(self, model: Model) -> None:
-        from napari.utils.notifications import show_info
-
-        from napari_multiphase.gui.workbench import bring_forward, open_workbench
-
-        segment = open_workbench(self.session.viewer)["Segment"]
-        segment.picker.add_folder(model.folder)  # type: ignore[attr-defined]
-        bring_forward(segment)
-        show_info(f"'{model.card.name}' is first in the list of models now, and chosen.")
-
-    def _ask_export(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Export the model into a folder", recall("last_out", ""))
-        if chosen:
-            remember("last_out", chosen)
-            self.export_into(Path(chosen))
-
-    def export_into(self, folder: Path) -> None:
-        """Copy the model, verified, into a new folder in `folder`."""
-        assert self.feed.folder is not None
-        params = {"folder": self.feed.folder / "model", "target": folder / self.feed.folder.name}
-        self.session.ask("export_model", "Exporting the model", params, self._exported)
-
-    def _exported(self, path: Path) -> None:
-        from napari.utils.notifications import show_info
-
-        show_info(f"The model is in {path}.")
-
-    def _copy(self) -> None:
-        if self.feed.folder is not None:
-            self._copy_of(self.feed.folder)
-        else:
-            self._prepare(self._prepared_to_copy, "Preparing the run")
-
-    def _prepared_to_copy(self, folder: Path) -> None:
-        self.follow(folder)
-        self._copy_of(folder)
-
-    def _copy_of(self, folder: Path) -> None:
-        from napari.utils.notifications import show_info
-
-        clipboard = QGuiApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(training.command_text(folder))
-            show_info("The command is in the clipboard.")
-
-    def _open_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.feed.folder)))
-
     # --- buttons -------------------------------------------------------------------------------------------------
 
     def _show_mode(self) -> None:
@@ -362,13 +199,10 @@ class TrainDock(Dock):
         self.stop.setVisible(working)
         self.resume.setVisible(now is not None and not working and not finished)
         self.resume.setText("Start training" if now is not None and now.state == "ready" else "Resume")
-        self.open_folder.setVisible(not new)
-        for part, tip in ((self.use, _USE_TIP), (self.export, _EXPORT_TIP)):
-            part.setVisible(finished)
-            allow(part, busy, tip)
-        reason = busy or self.reason_not()
+        self.uses.permit(finished, busy)
+        reason = busy or self.setup.reason_not()
         allow(self.start, reason, _START_TIP)
-        allow(self.check, busy or self.cases.reason_not(), _CHECK_TIP)
+        allow(self.check, busy or self.setup.cases.reason_not(), _CHECK_TIP)
         allow(self.copy, reason if new else "", _COPY_TIP)
         allow(self.stop, "It is stopping" if now is not None and now.stopping else "", _STOP_TIP)
         if session.job and session.job.task in _SHOWN:
@@ -384,14 +218,3 @@ class TrainDock(Dock):
     def _on_failure(self, task: str, sentence: str, log: str) -> None:
         if task in _SHOWN:
             self.error.tell(sentence, log)
-
-
-def _plan_words(facts: Any) -> str:
-    """Steps, time, memory and the split of a plan."""
-    seconds, memory = spell_seconds(facts["seconds"]), facts["memory_mb"] / 1024
-    lines = [
-        f"{facts['steps']:,} steps, {seconds} (to a factor of two, looks at held-out cases apart), {memory:.1f} GB on "
-        f"{facts['device']}.",
-        split_lines(facts["train"], facts["validation"], facts["notes"]),
-    ]
-    return "<br>".join(lines)

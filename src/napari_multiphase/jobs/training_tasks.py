@@ -82,7 +82,7 @@ def prepare_run(
     return folder
 
 
-def add_model(context: Context, folder: Path) -> Model:
+def use_model(context: Context, folder: Path) -> Model:
     """Put a run's model among the user's, verified; one that is there already is left as it is."""
     from napari_multiphase.io import model_add
     from napari_multiphase.io.models import read_model, user_models
@@ -104,20 +104,13 @@ def add_model(context: Context, folder: Path) -> Model:
     return model_add.add_model(Path(folder))
 
 
-def export_model(context: Context, folder: Path, target: Path) -> Path:
-    """Copy a run's model, verified, into the new folder `target`."""
-    from napari_multiphase.io.atomic import atomic_new_folder
+def export_run(context: Context, folder: Path, out: Path) -> Path:
+    """Write a run's model as one zip, see `io.model_zip`."""
+    from napari_multiphase.io.model_zip import export_model
     from napari_multiphase.io.models import read_model
 
-    target = Path(target)
-    if target.exists():
-        raise UserError(f"{target}: is there already; choose another folder")
-    model = read_model(Path(folder))
-    context.on_event(Event("progress", "copying and verifying the model"))
-    with atomic_new_folder(target) as part:
-        shutil.copytree(model.folder, part, dirs_exist_ok=True)
-        read_model(part)
-    return target
+    context.on_event(Event("progress", f"writing {out.name}"))
+    return export_model(read_model(Path(folder)), out)
 
 
 TRAINING_TASKS: Mapping[str, Callable[..., Any]] = {
@@ -125,6 +118,6 @@ TRAINING_TASKS: Mapping[str, Callable[..., Any]] = {
     "plan_run": plan_run,
     "check_run": check_run,
     "prepare_run": prepare_run,
-    "add_model": add_model,
-    "export_model": export_model,
+    "use_model": use_model,
+    "export_run": export_run,
 }
