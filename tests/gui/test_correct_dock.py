@@ -185,7 +185,7 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert correcting.structure == 21
     assert dock.structures.selectedItems()[0].text() == "liver tumour"
     layer.selected_label = 1
-    assert correcting.structure == 1 and dock.chosen.text() == "Liver is"
+    assert correcting.structure == 1 and dock.chosen.text() == "Liver:"
     dock.state.setCurrentIndex(dock.state.findData("complete"))
     dock.state.activated.emit(dock.state.currentIndex())
     assert annotating.states[1] == "complete"

@@ -260,7 +260,7 @@ class CorrectDock(Dock):
         self.no_regions.setText(words)
         self.no_regions.setVisible(begun and bool(words))
         left = sum(not region.reviewed for region in found or ())
-        self.regions_title.setText(f"Uncertain regions: {left} of {len(found)} left" if found else "Uncertain regions")
+        self.regions_title.setText(f"Uncertain: {left} of {len(found)} left" if found else "Uncertain regions")
 
     def _fill_states(self) -> None:
         self.structures.show_states(self.session.annotating.states)
@@ -270,7 +270,7 @@ class CorrectDock(Dock):
         label = self.correcting.structure
         self.structures.show_chosen(label)
         name = name_of(label)
-        self.chosen.setText(f"{name[:1].upper()}{name[1:]} is")
+        self.chosen.setText(f"{name[:1].upper()}{name[1:]}:")
         self.state.setCurrentIndex(
             self.state.findData(self.session.annotating.states.get(label, "not annotated"))
         )  # fmt: skip

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_multiphase.gui.compare_parts import chooser
 from napari_multiphase.gui.correcting import Correcting, Source
@@ -31,10 +41,10 @@ def number(value: float, low: float, high: float, unit: str, tip: str, *, step: 
     box.setRange(low, high)
     box.setSingleStep(step)
     box.setValue(value)
-    box.setSuffix(f" {unit}")
+    box.setSuffix(f" {unit}" if unit else "")
     box.setToolTip(tip)
     box.setKeyboardTracking(False)
-    box.setMinimumWidth(68)
+    box.setMinimumWidth(88 if unit else 72)
     return box
 
 
@@ -49,6 +59,7 @@ class Tools(QWidget):
         self.layout_ = QVBoxLayout(self)
         self.layout_.setContentsMargins(0, 0, 0, 0)
         self.layout_.setSpacing(5)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)  # scrolled, not squeezed
         self._build_scope(kept)
         self._build_hand(kept)
         self._build_shape(kept)
@@ -74,8 +85,10 @@ class Tools(QWidget):
 
     def _build_hand(self, kept: dict[str, Any]) -> None:
         low, high = kept.get("range_hu", (80, 180))
-        self.low = number(low, -1024, 3000, "HU", "Lower end of the HU range", step=5)
-        self.high = number(high, -1024, 3000, "HU", "Upper end of the HU range", step=5)
+        self.low = number(low, -1024, 3000, "", "Lower end of the HU range", step=5)
+        self.high = number(high, -1024, 3000, "", "Upper end of the HU range", step=5)
+        for end in (self.low, self.high):
+            end.setMaximumWidth(84)
         self.radius = number(kept.get("radius_mm", 6), 0.5, 50, "mm", "Radius of the HU brush", digits=1)
         self.most = number(kept.get("most_mm", 30), 1, 300, "mm", "Growing and filling go no further from the click")
         self.connected = QCheckBox("connected")
@@ -114,7 +127,7 @@ class Tools(QWidget):
     def _build_take(self, kept: dict[str, Any]) -> None:
         self.source: QComboBox = chooser("Labels that the structure can be taken from")
         self.take = button("Take", self._take, _TAKE_TIP)
-        self.near = QCheckBox("only around the sliders' point, within")
+        self.near = QCheckBox("only near the point, within")
         self.near.setToolTip("Only in a box around the point that Next jumped to, or that the sliders were set to")
         self.reach = number(kept.get("reach_mm", 30), 1, 300, "mm", "Half the side of the box")
         self.reach.valueChanged.connect(lambda _value: self._remember())

@@ -100,8 +100,9 @@ class Body(QWidget):
     """What a dock or a dialog scrolls: as high as its text needs at the width there is, not at the narrowest one."""
 
     def minimumSizeHint(self) -> QSize:
-        """Leaves the height to `heightForWidth`."""
-        return QSize(super().minimumSizeHint().width(), 0)
+        """Leaves the height to `heightForWidth` where any text wraps; else it would be squeezed."""
+        hint, layout = super().minimumSizeHint(), self.layout()
+        return QSize(hint.width(), 0) if layout is not None and layout.hasHeightForWidth() else hint
 
 
 class Dock(QWidget):

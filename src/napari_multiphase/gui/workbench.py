@@ -6,7 +6,7 @@ import gc
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QMainWindow, QTabBar, QWidget
 
 from napari_multiphase.gui.dock_parts import DOCK_WIDTH, dropped_paths
 from napari_multiphase.gui.private import dock_of, drop_targets, qt_window
@@ -58,6 +58,8 @@ def bring_forward(widget: QWidget) -> None:
     window = dock.parent()
     if isinstance(window, QMainWindow):
         window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
+        for bar in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            bar.setStyleSheet("QTabBar::tab { padding: 3px 1px; }")  # six names are readable side by side
 
 
 class Workbench(QWidget):
