@@ -130,8 +130,8 @@ def test_stop_resume_close_reopen_and_a_kill(workbench, dock, qtbot):
     from napari_multiphase.gui.train_dock import TrainDock
 
     folder = begin(qtbot, dock, start_from="", method="pcn", preset="smoke", length="steps", amount=4000, name="long")
-    assert dock.stop.isVisible() and not dock.resume.isVisible()
     wait_for(qtbot, dock, "training", "failed", "lost")
+    assert dock.stop.isVisible() and not dock.resume.isVisible()
     click(qtbot, dock.stop)
     qtbot.waitUntil(lambda: dock.now.stopping or dock.now.state == "stopped", timeout=WAIT_MS)
     wait_for(qtbot, dock, "stopped", "failed", "lost")

@@ -109,7 +109,7 @@ class RunChart(QWidget):
         self.plot.lines = lines
         self.plot.update()
         marks = (
-            f'<span style="color:{line.colour}">{"-&nbsp;-" if line.dashed else "&#8212;"}</span>&nbsp;'
+            f'<span style="color:{line.colour}">{"&#8209;&nbsp;&#8209;" if line.dashed else "&#8212;"}</span>&nbsp;'
             + f"{line.name} {line.points[-1][1]:.3g}".replace("_", " ").replace(" ", "&nbsp;")
             for line in lines
         )

@@ -27,7 +27,7 @@ _STATES = {
     "stopped": "Stopped and saved: Resume goes on exactly where it was",
     "finished": "Finished",
     "failed": "Failed",
-    "lost": "Ended without a word",
+    "lost": "Ended before it was done",
 }
 _MEAN = "mean"
 _BETTER = 0.005

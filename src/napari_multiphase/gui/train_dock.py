@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QComboBox, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QDockWidget, QLabel, QWidget
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, row
@@ -92,6 +92,10 @@ class TrainDock(Dock):
             return
         if not self._looked:
             self._looked = True
+            if isinstance(dock := self.parent(), QDockWidget):  # a tab that comes to the front gets no showEvent
+                dock.visibilityChanged.connect(
+                    lambda on: self.session.bridge.later(_SEEN_MS, self._seen) if on else None
+                )
             last = Path(recall("training_run", "") or "/")
             self._fill_runs()
             if last in training.list_runs():
