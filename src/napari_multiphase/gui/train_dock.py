@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QComboBox, QDockWidget, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, row
+from napari_multiphase.gui.private import dock_of
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.run_feed import RunFeed
 from napari_multiphase.gui.run_uses import USE_TASKS, RunUses
@@ -92,16 +94,18 @@ class TrainDock(Dock):
             return
         if not self._looked:
             self._looked = True
-            if isinstance(dock := self.parent(), QDockWidget):  # a tab that comes to the front gets no showEvent
-                dock.visibilityChanged.connect(
-                    lambda on: self.session.bridge.later(_SEEN_MS, self._seen) if on else None
-                )
+            with suppress(LookupError):  # a tab that comes to the front gets no showEvent
+                dock_of(self).visibilityChanged.connect(self._on_front)
             last = Path(recall("training_run", "") or "/")
             self._fill_runs()
             if last in training.list_runs():
                 self.follow(last)
         if self.feed.folder is None:  # whatever was corrected since the last look
             self.setup.look()
+
+    def _on_front(self, shown: bool) -> None:
+        if shown:
+            self.session.bridge.later(_SEEN_MS, self._seen)
 
     def _show_found(self, what: QWidget) -> None:
         self.session.bridge.later(50, lambda: self.scroll_area.ensureWidgetVisible(what, 0, 8))
