@@ -34,9 +34,7 @@ def begin_annotation(
     workspace = _workspace(study, folder)
     phase, grid = Phase(phase), study.volumes[Phase(phase)].grid
     path = workspace.annotation_file(phase)
-    fresh = not path.exists()
-    if fresh and snapshots(path):
-        raise UserError(f"{path} is gone: go back to its last snapshot, or restore it from a copy")
+    fresh = not path.exists() and not snapshots(path)
     kept = None
     if fresh and labels is None:
         kept = _newest(workspace)
@@ -48,9 +46,10 @@ def begin_annotation(
         workspace.set_annotation(phase, path)
     confidence = None
     if not fresh:
-        found_grid, model = origin(path)
-        if found_grid != grid:
-            raise UserError(f"{path} belongs to another scan than the {phase} one that is open: open its own study")
+        try:
+            _, model = origin(path)
+        except UserError:  # who opens it tells what is wrong, and offers the last snapshot
+            return {"file": path, "fresh": False, "confidence": None}
         kept = _newest(workspace, model)
     if kept is not None and phase in kept.phases and kept.model_name == model:
         confidence = kept.phases[phase].confidence
