@@ -1,7 +1,7 @@
 """Pictures of the real window for README and docs: ``make screenshots``.
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
-registers, segments and translates it with the default models, and writes
+registers, segments, translates, compares and begins to correct it with the default models, and writes
 docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png. ``--real hcc_015_dicom.zip`` does the same
 with a real pair and writes docs/images/real-<what>.png.
 """
@@ -72,6 +72,12 @@ def main() -> None:
     look(demo, f"{prefix}translate", options.out)
     demo.compare()
     look(demo, f"{prefix}compare", options.out)
+    demo.compare_dock.compare.click()
+    demo.correct()
+    look(demo, f"{prefix}correct", options.out)
+    if not options.real:
+        demo.train()
+        look(demo, "train", options.out)
     viewer.close()
     settings.cleanup()
 

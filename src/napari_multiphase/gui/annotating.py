@@ -207,8 +207,12 @@ class Annotating:
         layer = add_labels(session.viewer, found.labels, self.grid, name, **mine)
         self.layer = layer
         layer.opacity, layer.visible, layer.editable = LABELS_OPACITY, True, not found.reading
-        for old in layers_of(session.viewer, kind="labels", study=study.id):
-            old.visible = False
+        for old in layers_of(session.viewer, study=study.id):  # what is corrected is seen on its own scan, a real one
+            kind, own = ours(old).get("kind"), ours(old).get("phase") == str(self.phase)
+            if kind == "ct":
+                old.visible = own
+            elif old is not layer and (kind != "confidence" or not own):
+                old.visible = False
         session.viewer.layers.selection.active = layer
         if found.reading:
             return

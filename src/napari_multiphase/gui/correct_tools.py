@@ -26,7 +26,7 @@ _HANDS = {
     BRUSH: ("HU brush", "Drag on the canvas: gives voxels within the HU range to the structure"),
     ERASER: ("HU eraser", "Drag on the canvas: takes voxels within the HU range from the structure"),
     GROW: ("Grow from here", "Click on the canvas: learns the tissue's HU there and takes what hangs together with it"),
-    FILL: ("Fill HU range", "Click on the canvas: takes what hangs together there within the HU range"),
+    FILL: ("Fill range", "Click on the canvas: takes what hangs together there within the HU range"),
 }
 _BETWEEN_TIP = "Interpolate the outline between slices that show the structure, across the slices in view"
 _TAKE_TIP = (
@@ -76,19 +76,16 @@ class Tools(QWidget):
             group.addButton(made)
             made.clicked.connect(lambda _checked=False: self._scope())
         (self.in_slice if kept.get("in_slice", True) else self.in_volume).setChecked(True)
-        self.overwrite = QCheckBox("May overwrite other structures")
+        self.overwrite = QCheckBox("May overwrite others")
         self.overwrite.setToolTip("Tools and brush may take voxels of other structures; tools never of complete ones")
         self.overwrite.setChecked(bool(kept.get("overwrite", False)))
         self.overwrite.toggled.connect(lambda _on: self._scope())
         self.layout_.addLayout(row(heading("Tools"), QWidget(), self.in_slice, self.in_volume, stretch=1))
-        self.layout_.addWidget(self.overwrite)
 
     def _build_hand(self, kept: dict[str, Any]) -> None:
         low, high = kept.get("range_hu", (80, 180))
         self.low = number(low, -1024, 3000, "", "Lower end of the HU range", step=5)
         self.high = number(high, -1024, 3000, "", "Upper end of the HU range", step=5)
-        for end in (self.low, self.high):
-            end.setMaximumWidth(84)
         self.radius = number(kept.get("radius_mm", 6), 0.5, 50, "mm", "Radius of the HU brush", digits=1)
         self.most = number(kept.get("most_mm", 30), 1, 300, "mm", "Growing and filling go no further from the click")
         self.connected = QCheckBox("connected")
@@ -102,7 +99,8 @@ class Tools(QWidget):
         for box in (self.low, self.high, self.radius, self.most):
             box.valueChanged.connect(lambda _value: self._to_settings())
         self.connected.toggled.connect(lambda _on: self._to_settings())
-        self.layout_.addLayout(row(QLabel("HU"), self.low, QLabel("to"), self.high, self.connected, stretch=4))
+        self.layout_.addLayout(row(self.overwrite, self.connected, stretch=0))
+        self.layout_.addLayout(row(QLabel("HU"), self.low, QLabel("to"), self.high))
         self.layout_.addLayout(row(self.hands[BRUSH], self.hands[ERASER], self.radius, stretch=0))
         self.layout_.addLayout(row(self.hands[GROW], self.hands[FILL], self.most, stretch=0))
 
@@ -112,7 +110,7 @@ class Tools(QWidget):
         self.replace = QCheckBox("replace")
         self.replace.setToolTip("Between slices that you painted, replace what is there; else only gaps are filled")
         self.largest = button("Keep largest", correcting.keep_largest, "Drop all parts but the largest one")
-        self.islands = button("Remove islands", self._islands, "Drop parts below this volume")
+        self.islands = button("Drop islands", self._islands, "Drop parts below this volume")
         self.smallest = number(kept.get("smallest_ml", 0.5), 0.01, 500, "ml", "Parts below this go", step=0.1, digits=2)
         self.mm = number(kept.get("mm", 2), 0.1, 50, "mm", "How far Grow, Shrink and Smooth reach", step=0.5, digits=1)
         self.grow = button("Grow", lambda: correcting.reshape("grow", self.mm.value()), "Take what lies this near")

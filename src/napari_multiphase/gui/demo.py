@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import napari
 
     from napari_multiphase.gui.compare_dock import CompareDock
+    from napari_multiphase.gui.correct_dock import CorrectDock
     from napari_multiphase.gui.segment_dock import SegmentDock
     from napari_multiphase.gui.study_dock import StudyDock
+    from napari_multiphase.gui.train_dock import TrainDock
     from napari_multiphase.gui.translate_dock import TranslateDock
 
 SIZE = (1280, 800)
@@ -37,6 +39,8 @@ class Demo:
         self.segment_dock: SegmentDock = docks["Segment"]  # type: ignore[assignment]
         self.translate_dock: TranslateDock = docks["Translate"]  # type: ignore[assignment]
         self.compare_dock: CompareDock = docks["Compare"]  # type: ignore[assignment]
+        self.correct_dock: CorrectDock = docks["Correct"]  # type: ignore[assignment]
+        self.train_dock: TrainDock = docks["Train"]  # type: ignore[assignment]
         self.session: Session = get_session(viewer)
         self.failures: list[str] = []
         self._shown = 0
@@ -95,6 +99,19 @@ class Demo:
         self.wait(lambda: dock.to in made and made[dock.to].figures is not None, "figures")
         self.wait(lambda: self.session.job is None, "the S-score")
         self.rest(0.5)
+
+    def correct(self) -> None:
+        """Click *Correct* and go to the first uncertain region."""
+        bring_forward(self.correct_dock)
+        self.correct_dock.begin.click()
+        self.wait(lambda: bool(self.correct_dock.correcting.regions), "uncertain regions")
+        self.correct_dock.next.click()
+        self.rest(1.0)
+
+    def train(self) -> None:
+        """Show the Train dock with the study in its list."""
+        bring_forward(self.train_dock)
+        self.rest(5.0)
 
     def wait(self, done: Callable[[], bool], what: str) -> None:
         """Keep the window alive until `done`; SystemExit with the reason where that does not happen."""
