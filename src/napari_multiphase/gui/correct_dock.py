@@ -10,7 +10,8 @@ from napari_multiphase.gui.compare_parts import chooser
 from napari_multiphase.gui.correct_lists import KEYS, RegionList, StructureList
 from napari_multiphase.gui.correct_tools import Tools
 from napari_multiphase.gui.correcting import Correcting
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import Dock, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.saved_state import SavedState
 from napari_multiphase.gui.session import Session, get_session
 from napari_multiphase.labels import name_of
@@ -51,10 +52,7 @@ class CorrectDock(Dock):
         self.body.addWidget(self.tools)
         self.body.addStretch(1)
         self._build_footer()
-        bridge = self.session.bridge
-        bridge.changed.connect(self._on_change)
-        bridge.progressed.connect(self._on_progress)
-        bridge.failed.connect(self._on_failure)
+        self.session.bridge.changed.connect(self._on_change)
         self._begun()
 
     # --- building --------------------------------------------------------------------------------------------------
@@ -103,8 +101,8 @@ class CorrectDock(Dock):
             self.body.addWidget(part)
 
     def _build_footer(self) -> None:
-        self.error = ErrorBox()
-        self.progress = ProgressRow(self.session.cancel)
+        jobs = JobParts(self, self.session, _SHOWN)
+        self.error, self.progress = jobs.error, jobs.progress
         self.saved = SavedState(self.session)
         self.begin = button("Correct", self._begin, _BEGIN_TIP)
         self.next = button("Next", self.correcting.next, _NEXT_TIP)
@@ -174,7 +172,6 @@ class CorrectDock(Dock):
         elif topic in ("study", "prediction", "shown", "busy", "recalled"):
             if topic != "busy":
                 self.tools.fill_sources()
-            self._on_busy()
             self._fill()
 
     def _begun(self) -> None:
@@ -292,19 +289,3 @@ class CorrectDock(Dock):
         undo, redo = (edits.can_undo, edits.can_redo) if edits else ("", "")
         allow(self.undo, "" if undo else "Nothing to undo", f"Take back: {undo} (Ctrl+Z)")
         allow(self.redo, "" if redo else "Nothing to redo", f"Do again: {redo} (Ctrl+Shift+Z, Ctrl+Y)")
-
-    def _on_busy(self) -> None:
-        job = self.session.job
-        if job and job.task in _SHOWN:
-            self.error.hide()
-            self.progress.start(job.title)
-        else:
-            self.progress.stop()
-
-    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        if self.session.job and self.session.job.task in _SHOWN:
-            self.progress.step(text, fraction, remaining_s)
-
-    def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in _SHOWN:
-            self.error.tell(sentence, log)

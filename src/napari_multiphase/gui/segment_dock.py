@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QWidget
 
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import Dock, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.layers import jump_to
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.model_sharing import MODEL_TASKS
@@ -48,8 +49,8 @@ class SegmentDock(Dock):
         self._build_setup()
         self._build_results()
         self.body.addStretch(1)
-        self.error = ErrorBox()
-        self.progress = ProgressRow(self.session.cancel)
+        jobs = JobParts(self, self.session, _SHOWN, failures=("model",))
+        self.error, self.progress = jobs.error, jobs.progress
         self.segment = button("Segment", self._segment, _SEGMENT_TIP)
         self.segment.setShortcut("Ctrl+Shift+S")
         self.save = button("Save results...", self._ask_save, _SAVE_TIP)
@@ -57,10 +58,7 @@ class SegmentDock(Dock):
         self.footer.addWidget(self.progress)
         self.sharing = StudySharing(self.session, self)
         self.footer.addLayout(row(self.segment, self.save, self.sharing.button, stretch=0))
-        bridge = self.session.bridge
-        bridge.changed.connect(self._on_change)
-        bridge.progressed.connect(self._on_progress)
-        bridge.failed.connect(self._on_failure)
+        self.session.bridge.changed.connect(self._on_change)
         for topic in ("study", "busy", "refused"):
             self._on_change(topic)
 
@@ -239,19 +237,6 @@ class SegmentDock(Dock):
         self.save.setVisible(session.run is not None)
         allow(self.save, f"'{job.title}' is running" if job else "", _SAVE_TIP)
         self.sharing.refresh()
-        if job and job.task in _SHOWN:
-            self.error.hide()
-            self.progress.start(job.title)
-        else:
-            self.progress.stop()
-
-    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        if self.session.job and self.session.job.task in _SHOWN:
-            self.progress.step(text, fraction, remaining_s)
-
-    def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in (*_SHOWN, "model"):
-            self.error.tell(sentence, log)
 
     def _fill_results(self) -> None:
         run = self.session.run

@@ -12,8 +12,6 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QMenu, Q
 from napari_multiphase.gui.case_list import CaseList
 from napari_multiphase.gui.dock_parts import (
     Dock,
-    ErrorBox,
-    ProgressRow,
     allow,
     button,
     dropped_paths,
@@ -24,6 +22,7 @@ from napari_multiphase.gui.dock_parts import (
 from napari_multiphase.gui.figures_table import FiguresTable
 from napari_multiphase.gui.findings import FindingList
 from napari_multiphase.gui.io import SAMPLE_URI
+from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.registering import RegisterBox
 from napari_multiphase.gui.remember import recall, recent, remember
 from napari_multiphase.gui.scan_list import ScanList
@@ -50,15 +49,12 @@ class StudyDock(Dock):
         self.cases = CaseList(self.session)
         self.body.addWidget(self.cases)
         self.body.addStretch(1)
-        self.error = ErrorBox()
-        self.progress = ProgressRow(self.session.cancel)
+        jobs = JobParts(self, self.session, _TASKS)
+        self.error, self.progress = jobs.error, jobs.progress
         self.register = RegisterBox(self.session)
         for part in (self.error, self.progress, self.register):
             self.footer.addWidget(part)
-        bridge = self.session.bridge
-        bridge.changed.connect(self._on_change)
-        bridge.progressed.connect(self._on_progress)
-        bridge.failed.connect(self._on_failure)
+        self.session.bridge.changed.connect(self._on_change)
         for topic in ("scans", "study", "busy"):
             self._on_change(topic)
 
@@ -182,20 +178,6 @@ class StudyDock(Dock):
             chooser.setEnabled(not busy)
         both = "" if len(self.session.chosen) == 2 else "Needs a scan for each phase"
         allow(self.swap, busy or both, "Exchange arterial and venous")
-        if job and job.task in _TASKS:
-            self.error.hide()
-            self.progress.start(job.title)
-        else:
-            self.progress.stop()
-
-    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        job = self.session.job
-        if job and job.task in _TASKS:
-            self.progress.step(text, fraction, remaining_s)
-
-    def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in _TASKS:
-            self.error.tell(sentence, log)
 
     def _fill(self) -> None:
         session = self.session

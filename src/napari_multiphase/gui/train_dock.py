@@ -10,7 +10,8 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, row
+from napari_multiphase.gui.dock_parts import Dock, allow, button, row
+from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.private import dock_of
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.run_feed import RunFeed
@@ -47,10 +48,7 @@ class TrainDock(Dock):
         self._build_body()
         self.body.addStretch(1)
         self._build_footer()
-        bridge = self.session.bridge
-        bridge.changed.connect(lambda topic: self._on_busy() if topic == "busy" else None)
-        bridge.progressed.connect(self._on_progress)
-        bridge.failed.connect(self._on_failure)
+        self.session.bridge.changed.connect(lambda topic: self._on_busy() if topic == "busy" else None)
         self._show_mode()
 
     def _build_body(self) -> None:
@@ -68,8 +66,8 @@ class TrainDock(Dock):
         self.body.addWidget(self.view)
 
     def _build_footer(self) -> None:
-        self.error = ErrorBox()
-        self.progress = ProgressRow(self.session.cancel)
+        jobs = JobParts(self, self.session, _SHOWN)
+        self.error, self.progress = jobs.error, jobs.progress
         self.start = button("Start training", self._start, _START_TIP)
         self.start.setShortcut("Ctrl+Shift+T")
         self.check = button("Check data", self.setup.check, _CHECK_TIP)
@@ -213,16 +211,3 @@ class TrainDock(Dock):
         allow(self.check, busy or self.setup.cases.reason_not(), _CHECK_TIP)
         allow(self.copy, reason if new else "", _COPY_TIP)
         allow(self.stop, "It is stopping" if now is not None and now.stopping else "", _STOP_TIP)
-        if session.job and session.job.task in _SHOWN:
-            self.error.hide()
-            self.progress.start(session.job.title)
-        else:
-            self.progress.stop()
-
-    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        if self.session.job and self.session.job.task in _SHOWN:
-            self.progress.step(text, fraction, remaining_s)
-
-    def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in _SHOWN:
-            self.error.tell(sentence, log)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QButtonGroup, QFileDialog, QPushButton
 
-from napari_multiphase.gui.dock_parts import Dock, ErrorBox, ProgressRow, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import Dock, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.model_sharing import MODEL_TASKS
 from napari_multiphase.gui.preview_box import PreviewBox
@@ -49,18 +50,15 @@ class TranslateDock(Dock):
         self.translating = Translating(self.session, self._arrived)
         self._build()
         self.body.addStretch(1)
-        self.error = ErrorBox()
-        self.progress = ProgressRow(self.session.cancel)
+        jobs = JobParts(self, self.session, _SHOWN, failures=("model",))
+        self.error, self.progress = jobs.error, jobs.progress
         self.translate = button("Translate volume", self._translate, _TRANSLATE_TIP)
         self.translate.setShortcut("Ctrl+Shift+L")
         self.save = button("Save image...", self._ask_save, _SAVE_TIP)
         self.footer.addWidget(self.error)
         self.footer.addWidget(self.progress)
         self.footer.addLayout(row(self.translate, self.save, stretch=0))
-        bridge = self.session.bridge
-        bridge.changed.connect(self._on_change)
-        bridge.progressed.connect(self._on_progress)
-        bridge.failed.connect(self._on_failure)
+        self.session.bridge.changed.connect(self._on_change)
         self._on_change("study")
 
     def _build(self) -> None:
@@ -193,19 +191,6 @@ class TranslateDock(Dock):
         self.save.setVisible(self.to in self.translating.results)
         allow(self.save, busy, _SAVE_TIP)
         self.results.on_busy(busy)
-        if job and job.task in _SHOWN:
-            self.error.hide()
-            self.progress.start(job.title)
-        else:
-            self.progress.stop()
-
-    def _on_progress(self, text: str, fraction: float | None, remaining_s: float | None) -> None:
-        if self.session.job and self.session.job.task in _SHOWN:
-            self.progress.step(text, fraction, remaining_s)
-
-    def _on_failure(self, task: str, sentence: str, log: str) -> None:
-        if task in (*_SHOWN, "model"):
-            self.error.tell(sentence, log)
 
     def _arrived(self) -> None:
         """A result is there, or there is more of it."""
