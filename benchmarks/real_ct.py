@@ -1,10 +1,11 @@
 """What the default model does on real scans: phases found, time, memory, volumes, and Dice where a reference exists.
 
-    python benchmarks/real_ct.py [--data FOLDER] [--model NAME]
+    python benchmarks/real_ct.py [--data FOLDER] [--model NAME] [--pictures FOLDER]
 
 FOLDER holds the public scans of docs/real_ct.md (default: MULTIPHASE_REAL_DATA, or shared/data beside the
 checkout). The one reference is another program's label map, not an expert's. Each study is its own process, so
-that its peak memory is its own. Writes benchmarks/results/real_ct.json.
+that its peak memory is its own. Writes benchmarks/results/real_ct-<model>.json, and with --pictures a PNG per label
+map: outlines on an axial slice through the liver and on coronal slices through liver and kidneys.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-RESULT = Path(__file__).parent / "results" / "real_ct.json"
+RESULTS = Path(__file__).parent / "results"
 HERE = Path(__file__).parents[1]
 
 STUDIES = {
@@ -50,6 +51,7 @@ REFERENCE_IDS = {
 }
 PLAUSIBLE_ML = {"liver": (800, 2500), "spleen": (80, 600), "right kidney": (90, 300), "left kidney": (90, 300)}
 """Where the organ lies whole in the scan; a liver with its tumours."""
+PANEL_PX = 420
 
 
 def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
@@ -127,6 +129,30 @@ def plausibility(out: Path) -> dict[str, dict]:
     return rows
 
 
+def pictures(study: Path, out: Path, folder: Path) -> None:
+    """Outlines of each phase's labels: the axial slice with most of the liver, coronal ones of liver and kidneys."""
+    from napari_multiphase.imaging.picture import outlined, palette
+    from napari_multiphase.io.images import read_labels
+    from napari_multiphase.io.png import png_of_palette
+    from napari_multiphase.labels import IDS_BY_NAME
+    from napari_multiphase.studies.open import open_study
+
+    for phase, volume in open_study([study]).volumes.items():
+        hu, ids = np.asarray(volume.data), np.asarray(read_labels(out / f"{phase}_labels.nii.gz").data)
+        dz, dy, dx = volume.spacing_mm
+        liver, right, left = (ids == IDS_BY_NAME[name] for name in ("liver", "right kidney", "left kidney"))
+        z, y, k = (
+            int(np.argmax(mask.sum(axes))) for mask, axes in ((liver, (1, 2)), (liver, (0, 2)), (right | left, (0, 2)))
+        )
+        panels = [(hu[z], ids[z], (dy, dx)), *((hu[::-1, at], ids[::-1, at], (dz, dx)) for at in (y, k))]
+        drawn = [outlined(h, i, mm, (slice(0, h.shape[0]), slice(0, h.shape[1])), 0, PANEL_PX) for h, i, mm in panels]
+        sheet = np.zeros((max(map(len, drawn)), PANEL_PX * len(drawn)), np.uint8)
+        for number, panel in enumerate(drawn):
+            sheet[: len(panel), PANEL_PX * number : PANEL_PX * (number + 1)] = panel
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{out.name}-{phase}.png").write_bytes(png_of_palette(sheet, palette()))
+
+
 def main() -> None:
     """Run every study, print a line each, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,7 +161,8 @@ def main() -> None:
     )
     parser.add_argument("--model", default=None)
     parser.add_argument("--keep", type=Path, help="Keep what segment writes in this folder.")
-    parser.add_argument("--result", type=Path, default=RESULT, help="JSON to write.")
+    parser.add_argument("--pictures", type=Path, help="Draw what segment found into this folder.")
+    parser.add_argument("--result", type=Path, help="JSON to write, instead of results/real_ct-<model>.json.")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -147,16 +174,19 @@ def main() -> None:
             if row["exit"] == 0:
                 row["agreement_of_phases"] = phase_agreement(out, row["transform"])
                 row["plausibility"] = plausibility(out)
+                if arguments.pictures:
+                    pictures(arguments.data / relative, out, arguments.pictures)
             rows.append(row)
             print(name, row["exit"], row["wall_seconds"], "s", row.get("sentence", ""), flush=True)
             print(
                 "   ",
                 {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases", "plausibility") if row.get(k)},
             )
-    arguments.result.parent.mkdir(exist_ok=True)
-    arguments.result.write_text(
-        json.dumps({"command": "python benchmarks/real_ct.py", "studies": rows}, indent=2) + "\n"
-    )
+    name = next(row["model"]["name"] for row in rows if row["exit"] == 0)
+    result = arguments.result or RESULTS / f"real_ct-{name}.json"
+    result.parent.mkdir(exist_ok=True)
+    command = f"python benchmarks/real_ct.py --model {name}"
+    result.write_text(json.dumps({"command": command, "studies": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

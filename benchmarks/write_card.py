@@ -2,8 +2,8 @@
 
     python benchmarks/write_card.py src/napari_multiphase/models/pcn-phantom
 
-Reads ``phantom_dice-<model>.json``; ``real_ct.json`` where that model was measured; the gains over the method's
-baselines in ``methods-<family>.json``; of models that translate ``synthetic_hu-<model>.json`` and ``s_score.json``.
+Reads ``phantom_dice-<model>.json`` and ``real_ct-<model>.json``; the gains over the method's baselines in
+``methods-<family>.json``; of models that translate ``synthetic_hu-<model>.json`` and ``s_score.json``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
     """Everything that was measured of a model; figures of other weights under its name are refused."""
     metrics: dict[str, Any] = {}
     name = card.name
-    phantom, real = _result(f"phantom_dice-{name}"), _result("real_ct")
+    phantom, real = _result(f"phantom_dice-{name}"), _result(f"real_ct-{name}")
     compared = _result(f"methods-{name.split('-')[0]}")
     if phantom:
         if phantom["weights_sha256"] != card.weights_sha256:
@@ -103,7 +103,12 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
                 f"phantom_dice-{name}.json was measured with other weights: run {phantom['command']} again"
             )
         metrics |= phantom_metrics(phantom)
-    if real and any(row.get("model", {}).get("name") == name for row in real["studies"]):
+    if real:
+        if any(
+            row.get("model", {"weights_sha256": card.weights_sha256})["weights_sha256"] != card.weights_sha256
+            for row in real["studies"]
+        ):
+            raise SystemExit(f"real_ct-{name}.json was measured with other weights: run {real['command']} again")
         metrics |= real_metrics(real)
     if compared and name in compared["dice"]:
         if card.weights_sha256 not in compared["weights_sha256"][name].values():
