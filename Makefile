@@ -29,11 +29,13 @@ check: $(STAMP)
 
 # The bundled models, each: training (seeded; goes on where it was stopped), export, figures on ten unseen phantoms, card.
 # One alone: make model-hpn-phantom. The runs lie in runs/<model>-s1.
+# `abdomen` needs the label maps of docs/atlases.md in MULTIPHASE_ATLASES, and the scans of docs/real_ct.md.
 MODELS := pcn-phantom pcn-phantom-translate hpn-phantom urim-phantom pann-phantom csgan-phantom
 BUNDLED := src/napari_multiphase/models
 PATHOLOGIES_hpn-phantom := --pathologies pancreas
 PATHOLOGIES_urim-phantom := --pathologies liver
 TRANSLATING := pcn-phantom-translate csgan-phantom
+FOR_REAL_CT := abdomen
 COMPARED_pcn := pcn-phantom-translate
 
 models: $(MODELS:%=model-%)
@@ -44,6 +46,7 @@ model-%: $(STAMP)
 	$(BIN)/multiphase export runs/$*-s1 $(BUNDLED)/$*
 	$(BIN)/python benchmarks/phantom_dice.py --model $(BUNDLED)/$* $(PATHOLOGIES_$*)
 	$(if $(filter $*,$(TRANSLATING)),$(BIN)/python benchmarks/synthetic_hu.py --model $(BUNDLED)/$*)
+	$(if $(filter $*,$(FOR_REAL_CT)),$(BIN)/python benchmarks/real_ct.py --model $(BUNDLED)/$*)
 	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
 
 # Each method beside its baselines, three training seeds: hours. One alone: make compare-urim.

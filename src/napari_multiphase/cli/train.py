@@ -62,6 +62,9 @@ def train(
             _prepare(config, processes)
             return
         folder = out or Path("runs") / _file_name(config.name)
+    from napari_multiphase.training.processes import keep_freed_memory
+
+    keep_freed_memory()
     try:
         model = _watched(_begun(config, folder) if resume is None else _resumed(folder), processes)
     except KeyboardInterrupt:

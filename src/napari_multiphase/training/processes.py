@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -78,3 +79,19 @@ def _precision(run: RunConfig, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return choose_precision(device)
+
+
+_GLIBC_TRIM, _GLIBC_MMAP_MOST = -1, -4
+"""M_TRIM_THRESHOLD and M_MMAP_MAX of glibc's ``mallopt``."""
+
+
+def keep_freed_memory() -> None:
+    """From now on this process keeps memory that is freed, where its C library is glibc.
+
+    Each step frees large tensors and asks for as many again. Given back to the kernel in between, every page is cleared
+    anew: a quarter of a step's time on a CPU, for a sixth more resident memory.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_GLIBC_MMAP_MOST, 0)
+        mallopt(_GLIBC_TRIM, 2**31 - 1)
