@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from napari_multiphase.bounds import Labels, ModelName, SpacingMm, WindowHu
+from napari_multiphase.bounds import Labels, ModelName, SpacingMm, StructureId, WindowHu
 from napari_multiphase.config.base import Device, Settings
 from napari_multiphase.config.data import DatasetConfig, PhantomConfig
 from napari_multiphase.labels import STRUCTURES
@@ -53,6 +53,8 @@ class RunConfig(Settings):
     Ours."""
     overlap: float = Field(default=0.25, ge=0, lt=0.95)
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
+    in_one_piece: tuple[StructureId, ...] = ()
+    """Organs of which parts that are far smaller than the largest one are left out after segmenting. Ours."""
     batch: int = Field(default=1, ge=1)
     """Patches per optimiser step, over all processes and micro-batches."""
     accumulate: int = Field(default=1, ge=1)

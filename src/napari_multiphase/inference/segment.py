@@ -17,6 +17,7 @@ from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.inputs import aligned_words, fused_words, make_scan, synthetic_words, transform_of
+from napari_multiphase.inference.islands import island_words, without_islands
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
@@ -130,6 +131,11 @@ def _predict(
                 scratch=scratch,
             )
         _measure(progress, scan.name, settings, model)
+        if card.in_one_piece:
+            with clock(f"islands {phase}"):
+                result, islands = without_islands(result, card.in_one_piece, scan.grid, card.spacing_mm)
+            if words := island_words(phase, islands):
+                on_event(Event("warning", words))
         yield phase, result
 
 
