@@ -2,86 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.imaging.components import large_components
-from napari_multiphase.labels import BACKGROUND, ids_of_group, name_of
+from napari_multiphase.imaging.components import components
+from napari_multiphase.labels import BACKGROUND, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
-LEAST_SHARE = 0.25
-"""Of an organ's largest part: smaller ones are islands."""
+CELL_MM = 12.0
+"""Parts whose voxels lie in touching cells of this side belong together: gaps of one to two cells are bridged."""
 _HALF = (128, 127)
 """Probabilities (of 255) of background and of what an island was taken for: nobody knows."""
 _UNSURE = 1
 """Encoded confidence of an island's voxels: the least that is not "never seen"."""
 
-Gone = Callable[[int, NDArray[np.uint8]], NDArray[np.bool_]]
-"""(index z, labels (H, W) of that slice) -> where islands are."""
-
 
 def without_islands(
-    found: PhasePrediction, organs: Sequence[int], grid: Grid, network_mm: tuple[float, float, float]
+    found: PhasePrediction, organs: Sequence[int], grid: Grid
 ) -> tuple[PhasePrediction, dict[int, float]]:
-    """`found` without the islands of `organs`, changed in place where it is in memory; and their ml by organ.
+    """`found` without the islands of `organs`, changed in place where it can be; and their ml by organ.
 
-    An organ's lesions belong to it. Islands become background with the least confidence, so that they stand high
-    among the uncertain regions; what a voxel was taken for stays its second class. Parts are found on every n-th voxel
-    (about the network's spacing `network_mm`), which is all that the network could tell apart.
+    Of an organ with its lesions, the part with the most voxels stays, and so does what lies near it, from part to part.
+    The rest becomes background with the least confidence, so that it stands high among the uncertain regions; what a
+    voxel was taken for is its second class from then on.
     """
     assert found.two_best is not None
-    gone, seen = _islands(
-        found.labels, organs, [max(1, round(n / s)) for n, s in zip(network_mm, grid.spacing_mm, strict=True)]
-    )
-    if not seen:
+    cells = [np.arange(n) // max(1, round(CELL_MM / mm)) for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
+    counts = _counts(found.labels, cells)
+    gone, ml = np.zeros((*counts.shape[:3], 256), bool), {}
+    for organ in organs:
+        ids = list(ids_of_group(organ))
+        inside = counts[..., ids].sum(-1)
+        parts, number = components(inside > 0)
+        if number > 1:
+            sizes = np.bincount(parts.ravel(), inside.ravel(), minlength=number + 1)
+            far = (parts > 0) & (parts != sizes.argmax())
+            gone[..., ids] |= far[..., None]
+            ml[organ] = float(inside[far].sum()) * grid.voxel_ml
+    if not ml:
         return found, {}
-    first, second, p_first, p_second = (
-        np.array(a) if not a.flags.writeable else a
-        for a in (found.labels, found.two_best.second, found.two_best.p_first, found.two_best.p_second)
+    best = found.two_best
+    first, second, p_first, p_second, confidence = (
+        array if array.flags.writeable else np.array(array)
+        for array in (found.labels, best.second, best.p_first, best.p_second, found.confidence)
     )
-    confidence = found.confidence if found.confidence.flags.writeable else np.array(found.confidence)
-    lost = dict.fromkeys(seen, 0)
-    for z in range(len(first)):
-        where = gone(z, first[z])
-        if where.any():
-            second[z][where] = first[z][where]
-            for organ in seen:
-                lost[organ] += int(np.isin(first[z][where], ids_of_group(organ)).sum())
-            first[z][where], confidence[z][where] = BACKGROUND, _UNSURE
-            p_first[z][where], p_second[z][where] = _HALF
-    best = TwoBest(first, second, p_first, p_second)
-    return PhasePrediction(first, confidence, best), {i: n * grid.voxel_ml for i, n in lost.items() if n}
+    rows, columns = np.ix_(cells[1], cells[2])
+    for z in np.flatnonzero(gone.any((1, 2, 3))[cells[0]]):
+        where = gone[cells[0][z]][rows, columns, first[z]]
+        second[z][where] = first[z][where]
+        first[z][where], confidence[z][where] = BACKGROUND, _UNSURE
+        p_first[z][where], p_second[z][where] = _HALF
+    return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), ml
+
+
+def _counts(labels: NDArray[np.uint8], cells: Sequence[NDArray[np.int_]]) -> NDArray[np.int64]:
+    """Voxels of each label in each cell, (cells z, y, x, labels)."""
+    shape = tuple(int(index[-1]) + 1 for index in cells)
+    kinds = max(STRUCTURES) + 1
+    counts = np.zeros((shape[0], shape[1] * shape[2] * kinds), np.int64)
+    for z, ids in enumerate(labels):
+        y, x = np.nonzero(ids)
+        at = (cells[1][y] * shape[2] + cells[2][x]) * kinds + ids[y, x]
+        counts[cells[0][z]] += np.bincount(at, minlength=counts.shape[1])
+    return counts.reshape(*shape, kinds)
 
 
 def island_words(phase: Phase, ml: Mapping[int, float]) -> str:
     """What was left out, in a sentence; nothing to say of less than a millilitre."""
     parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in ml.items() if volume >= 1]
     return f"{phase}: parts far from their organ were left out ({', '.join(parts)})" if parts else ""
-
-
-def _islands(labels: NDArray[np.uint8], organs: Sequence[int], every: Sequence[int]) -> tuple[Gone, list[int]]:
-    """Where islands are, and of which organs there are any."""
-    from scipy import ndimage  # not before it is needed
-
-    coarse = np.ascontiguousarray(labels[tuple(slice(None, None, n) for n in every)])
-    near: dict[int, NDArray[np.bool_]] = {}
-    for organ in organs:
-        mask = np.isin(coarse, ids_of_group(organ))
-        kept = large_components(mask, LEAST_SHARE, connectivity=26)
-        if np.count_nonzero(kept) < np.count_nonzero(mask):
-            near[organ] = ndimage.binary_dilation(kept, np.ones((3, 3, 3), bool))
-    index = [
-        np.minimum((np.arange(n) + s // 2) // s, c - 1)
-        for n, s, c in zip(labels.shape, every, coarse.shape, strict=True)
-    ]
-
-    def gone(z: int, ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        out = np.zeros(ids.shape, bool)
-        for organ, close in near.items():
-            out |= np.isin(ids, ids_of_group(organ)) & ~close[index[0][z]][np.ix_(index[1], index[2])]
-        return out
-
-    return gone, list(near)

@@ -133,7 +133,7 @@ def _predict(
         _measure(progress, scan.name, settings, model)
         if card.in_one_piece:
             with clock(f"islands {phase}"):
-                result, islands = without_islands(result, card.in_one_piece, scan.grid, card.spacing_mm)
+                result, islands = without_islands(result, card.in_one_piece, scan.grid)
             if words := island_words(phase, islands):
                 on_event(Event("warning", words))
         yield phase, result
