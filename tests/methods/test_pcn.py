@@ -387,6 +387,24 @@ def test_the_venous_segmentor_starts_from_where_the_shared_stage_ended_and_only_
     assert not torch.equal(own.nets.of(A).head.bias, own.nets.of(V).head.bias)
 
 
+def test_a_segmentor_keeps_its_share_of_what_it_was_before_its_stage():
+    config = PcnConfig.model_validate({**changed("unet3d").model_dump(), "keep_start": 0.25})
+    own = made("unet3d", config)
+    stage = stage_of(own, "venous")
+    own.begin(stage, lambda step: batch_of("unet3d"))
+    was = {name: t.clone() for name, t in own.nets.state_dict().items()}
+    with torch.no_grad():
+        for parameter in own.nets.parameters():
+            parameter += 1.0
+    own.load_state_dict(own.state_dict())  # a resumed run knows what it was
+    own.end(stage)
+    for name, now in own.nets.state_dict().items():
+        moved = 0.75 if name.startswith("venous.") else 1.0
+        assert torch.allclose(now, was[name] + moved, atol=1e-6), name
+    assert made("unet3d").before is None
+    own.end(stage_of(own, "joint"))
+
+
 def told(**translation) -> PcnConfig:
     """Form unet3d, its discriminators seeing labels."""
     return changed("unet3d", judge={"width": 2, "halvings": 1, "structures": True}, **translation)

@@ -158,6 +158,9 @@ class PcnConfig(Settings):
     reviewed_weight: float = Field(default=1.0, ge=1)
     """Form "unet3d" on real images: of voxels that a person drew or looked at, over predictions that stand in for
     labels in corrected cases. Ours."""
+    keep_start: float = Field(default=0.0, ge=0, lt=1)
+    """Form "unet3d": share of a segmentor's weights before its stage in those after it (the mean of both, Wortsman et
+    al. 2022), so that little is forgotten. Ours, for corrected cases; 0: what was trained."""
 
     @model_validator(mode="after")
     def _sane(self) -> PcnConfig:

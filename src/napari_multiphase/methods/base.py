@@ -161,6 +161,9 @@ class Objective(nn.Module):
     def before_step(self, stage: Stage, step: int) -> None:
         """Before each step: refresh a teacher, say. Must depend on (`stage`, `step`) and the state alone."""
 
+    def end(self, stage: Stage) -> None:
+        """After the last step of `stage`, before its result is judged or saved."""
+
     def terms(self, stage: Stage, turn: Turn, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms, weights included; their sum is minimised by `turn`. Runs under autocast: what the papers
         need in full precision is cast here. Sums over the batch go through `losses.reduce.global_sum`."""

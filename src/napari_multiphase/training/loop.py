@@ -154,6 +154,8 @@ class Loop:
                         self._move(stage, mover, step, moved)
                 done, total = step + 1, before + step + 1
                 last = done == stage.steps
+                if last:
+                    self.objective.end(stage)
                 if done % REPORT_EVERY == 0 or last:
                     self._report(stage, done, total, (time.monotonic() - began) / (done - first))
                 look = done % run.validation.every == 0 or last

@@ -28,6 +28,7 @@ from napari_multiphase.methods.pcn.network import PcnNets, translator_name, unit
 from napari_multiphase.methods.pcn.rstn import Mode, Rstn
 from napari_multiphase.nets.patchgan import PatchGan
 from napari_multiphase.nets.resnet import load_encoder
+from napari_multiphase.nets.unet3d import UNet3D
 from napari_multiphase.volume import Phase
 
 COARSE_WEIGHT, FINE_WEIGHT = 1 / 3, 2 / 3
@@ -117,6 +118,8 @@ class PcnObjective(Objective):
                 self.discriminators[phase.value] = PatchGan(config.discriminator, classes)
                 self.pools[phase.value] = ImagePool(translation.pool, shape)
         self._made: dict[int, dict[Phase, Tensor]] = {}
+        keeps = config.keep_start and config.form == "unet3d"
+        self.before = UNet3D(config.segmentor, classes).requires_grad_(False) if keeps else None
 
     # --- stages ---
 
@@ -201,6 +204,15 @@ class PcnObjective(Objective):
         before = names[max(0, names.index(stage.name) - 1)]
         if before == "shared" != stage.name and not self.config.mixed:
             self.nets.of(FIRST.other).load_state_dict(self.nets.of(FIRST).state_dict())
+        if self.before is not None and stage.turns[0].name == "segmentor":
+            self.before.load_state_dict(self._single(stage.turns[0]).state_dict())
+
+    @torch.no_grad()
+    def end(self, stage: Stage) -> None:
+        """What a segmentor was before its stage stays in it by ``keep_start``."""
+        if self.before is not None and stage.turns[0].name == "segmentor":
+            for now, was in zip(self._single(stage.turns[0]).parameters(), self.before.parameters(), strict=True):
+                now.lerp_(was, self.config.keep_start)
 
     def before_step(self, stage: Stage, step: int) -> None:
         """The last step's synthetic images are out of date."""
