@@ -178,7 +178,11 @@ def test_an_unknown_method_or_preset_is_one_sentence():
 @pytest.fixture
 def model(tmp_path):
     """A PCN without translators that tells two structures apart, untrained."""
-    config = {"segmentor": {"widths": [4, 8]}, "shared_steps": 400, "phase_steps": 100}
+    return untrained(tmp_path, mixed=False)
+
+
+def untrained(tmp_path, *, mixed):
+    config = {"segmentor": {"widths": [4, 8]}, "shared_steps": 400, "phase_steps": 100, "mixed": mixed}
     run = preset("pcn", "smoke-segmentors").model_copy(update={"method_config": config, "labels": (0, 1, 2)})
     folder = tmp_path / "model"
     write_model(folder, card_of(run), model_tensors(chosen_method("pcn").objective(run)))
@@ -209,6 +213,19 @@ def test_corrections_get_a_recipe_of_their_own(tmp_path, model):
     text = " ".join(made.to_yaml().replace("#", "").split())
     assert "what was reviewed counts" in text and "no arterial scan has labels" in text
     assert "nothing is held out" in text
+
+
+def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases(tmp_path):
+    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(3)])
+    apart, mixed = (
+        plan_training(path, "pcn", start_from=untrained(tmp_path, mixed=mixed), memory_gb=8) for mixed in (False, True)
+    )
+    first, second = (chosen_method("pcn").objective(made.run).stages() for made in (apart, mixed))
+    (one,), (other,) = ([stage for stage in stages if stage.steps] for stages in (first, second))
+    assert (one.name, other.name) == ("venous", "shared") and one.steps == other.steps and one.draw == other.draw
+    assert one.turns[0].optimiser == other.turns[0].optimiser
+    assert method_config("pcn", mixed.run.method_config).keep_start > 0
+    assert "stays as it is" not in mixed.to_yaml()
 
 
 def test_a_model_s_two_segmentors_go_on_apart(dataset, model):

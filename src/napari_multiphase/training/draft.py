@@ -40,8 +40,9 @@ _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
 _WINDOW_STEP_HU = 10
-CORRECTION_STEPS, CORRECTION_LR, REVIEWED_WEIGHT = 60, 6e-4, 4.0
-"""Of each phase, where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
+CORRECTION_RECIPE = {"phase_steps": 60, "reviewed_weight": 4.0, "phase_lr_factor": 1.0, "keep_start": 0.25}
+CORRECTION_LR = 6e-4
+"""Of PCN where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
 
 
 @dataclass
@@ -124,21 +125,25 @@ class Draft:
 
     def _go_on_with_segmentors(self, sources: Sequence[CaseSource]) -> None:
         """Each phase's 3-D segmentor goes on from where it is: a common stage would lay one over the other. Those of
-        phases that nobody labelled stay as they are. Corrected cases have a recipe of their own."""
+        phases that nobody labelled stay as they are. Corrected cases have a recipe of their own, also where one
+        segmentor serves both phases."""
         config, labelled = self.run.method_config, [p for p in Phase if any(p in s.labelled for s in sources)]
         known: PcnConfig = method_config("pcn", config)
-        if known.form != "unet3d" or known.translation is not None or known.mixed or not labelled:
+        corrected = any(source.corrected for source in sources)
+        if known.form != "unet3d" or known.translation is not None or not labelled or (known.mixed and not corrected):
             return
         steps = known.shared_steps // len(Phase) + known.phase_steps  # as many in all as with the common stage
         new = {**config, "shared_steps": 0, "phase_steps": steps, "labelled": [phase.value for phase in labelled]}
-        if any(source.corrected for source in sources):
-            new |= {"phase_steps": CORRECTION_STEPS, "reviewed_weight": REVIEWED_WEIGHT, "phase_lr_factor": 1.0}
+        if corrected:
+            new |= CORRECTION_RECIPE
             new["optimiser"] = {**known.optimiser.model_dump(mode="json"), "lr": CORRECTION_LR}
+            if known.mixed:
+                new |= {"shared_steps": CORRECTION_RECIPE["phase_steps"] * len(labelled)}
             self.reasons["method_config"] = [
                 f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was "
-                f"reviewed counts {REVIEWED_WEIGHT:g} times what was predicted"
+                f"reviewed counts {CORRECTION_RECIPE['reviewed_weight']:g} times what was predicted"
             ]
-        for phase in Phase:
+        for phase in Phase if not known.mixed else ():
             if phase not in labelled:
                 self.because("method_config", f"no {phase} scan has labels: that phase's segmentor stays as it is")
         self.change(method_config=new)
