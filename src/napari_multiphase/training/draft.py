@@ -40,7 +40,7 @@ _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
 _WINDOW_STEP_HU = 10
-CORRECTION_RECIPE = {"phase_steps": 60, "reviewed_weight": 4.0, "phase_lr_factor": 1.0, "keep_start": 0.25}
+CORRECTION_RECIPE = {"phase_steps": 100, "reviewed_weight": 4.0, "phase_lr_factor": 1.0, "keep_start": 0.15}
 CORRECTION_LR = 6e-4
 """Of PCN where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
 
