@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.io.lock import BUSY, hold, owner, release
+from napari_multiphase.io.lock import hold, owner, release
 from napari_multiphase.labels import BACKGROUND
 from napari_multiphase.studies import annotation_file as files
 from napari_multiphase.studies.annotation_file import told
@@ -303,12 +303,12 @@ def _hold(path: Path) -> IO[bytes] | None:
     place = path.with_suffix(".lock")
     try:
         return hold(place)
-    except OSError as error:
-        if error.errno in BUSY and place.exists():
-            raise UserError(
-                f"{path} is being corrected in another window ({owner(place)}): close it there first; here it can be "
-                "looked at, not changed"
-            ) from error
+    except BlockingIOError as error:
+        raise UserError(
+            f"{path} is being corrected in another window ({owner(place)}): close it there first; here it can be "
+            "looked at, not changed"
+        ) from error
+    except OSError:
         return None
 
 
