@@ -18,7 +18,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.field import DenseField
 from napari_multiphase.io.places import data_folder
 from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, keep, open_study, recalled
-from napari_multiphase.studies.workspace import STUDY_FILE, VERSION
+from napari_multiphase.studies.study_file import STUDY_FILE, VERSION
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Grid, Phase, Volume
 
