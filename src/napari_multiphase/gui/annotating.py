@@ -18,6 +18,7 @@ from napari_multiphase.events import Event
 from napari_multiphase.gui.autosave import Autosave, Opened, SaveState
 from napari_multiphase.gui.edits import Box, Edit, Edits, follow
 from napari_multiphase.gui.layers import LABELS_OPACITY, add_labels, layers_of, ours
+from napari_multiphase.gui.private import axes_in_view
 from napari_multiphase.volume import Grid, Phase, Volume
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class Annotating:
     def _on_stroke(self, event: Any) -> None:
         """A stroke goes on, in the slice in view: it is saved even before it ends."""
         layer = self.layer
-        shown = list(layer._slice_input.displayed) if layer is not None else []
+        shown = axes_in_view(layer) if layer is not None else []
         if layer is None or len(shown) != 2 or layer.n_edit_dimensions != 2:
             self._touch(None)
             return
