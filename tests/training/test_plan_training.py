@@ -18,9 +18,10 @@ from napari_multiphase.io.weights import read_weights
 from napari_multiphase.methods import method as chosen_method
 from napari_multiphase.training import plan as plan_module
 from napari_multiphase.training.cache import case_sources
+from napari_multiphase.training.card import card_of, model_tensors
 from napari_multiphase.training.estimate import cost_of, measured_speed
 from napari_multiphase.training.plan import plan_training
-from napari_multiphase.training.train import card_of, model_tensors, train
+from napari_multiphase.training.train import train
 from napari_multiphase.volume import Phase
 
 
