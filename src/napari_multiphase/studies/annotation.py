@@ -86,8 +86,8 @@ class Annotation:
         if path.exists():
             raise UserError(f"{path} exists already: open it instead, nothing is written over it")
         if states is None:
-            present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-            states = {int(label): "predicted" for label in present if label != BACKGROUND}
+            counts = sum(np.bincount(part.ravel(), minlength=256) for part in labels)  # by slice: in 64-bit numbers
+            states = {int(label): "predicted" for label in np.flatnonzero(counts) if label != BACKGROUND}
         with atomic_path(path) as part, told(path):
             files.write_new(part, labels, grid, dict(states), model)
         return Annotation.open(path, write=True)
