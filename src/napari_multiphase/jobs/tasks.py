@@ -6,6 +6,7 @@ are the objects themselves; `codec` takes them across where the caller is anothe
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -307,6 +308,9 @@ def warm(context: Context) -> None:
     """Load what the first Segment needs (torch, the engine), so that it starts at once."""
     import napari_multiphase.inference.segment
     import napari_multiphase.methods  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # what was loaded stays: the search for garbage after each job passes it over
 
 
 def warm_parser(context: Context) -> None:
