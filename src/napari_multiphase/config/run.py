@@ -23,6 +23,8 @@ class ValidationConfig(Settings):
     """At most so many of its cases are segmented at each look (all of them stay out of training)."""
     every: int = Field(default=500, ge=1)
     """Steps between two looks; the end of each stage is looked at as well."""
+    corrected: bool = True
+    """Whether cases that were corrected in part may be held out where nobody else can; else all are learned from."""
 
 
 class RunConfig(Settings):
