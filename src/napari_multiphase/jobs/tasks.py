@@ -314,8 +314,9 @@ def warm(context: Context) -> None:
 
 
 def warm_parser(context: Context) -> None:
-    """Load what the first Open needs."""
-    import napari_multiphase.studies  # noqa: F401
+    """Load what the next Open or Correct needs: a second of CPU."""
+    import napari_multiphase.studies.annotation
+    import napari_multiphase.studies.open  # noqa: F401
 
 
 def _model(model: Model | str | None) -> Model:
