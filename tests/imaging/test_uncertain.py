@@ -29,15 +29,50 @@ def test_a_border_alone_is_no_region():
     assert uncertain_regions(*organ(), SPACING) == []
 
 
-@pytest.mark.parametrize("thickness_mm", [2.0, 3.0])
-def test_the_thicker_borders_of_a_coarse_network_are_none_either(thickness_mm):
-    labels, confidence = organ()
-    confidence[np.abs(distance((20, 40, 30)) - 20) <= thickness_mm] = UNSURE
-    found = uncertain_regions(labels, confidence, SPACING)
-    assert all(region.ml < 0.25 * (confidence == UNSURE).sum() * 2e-3 for region in found), "never the whole border"
-    assert len(uncertain_regions(labels, confidence, SPACING, most=2)) <= 2
-    confidence[distance((20, 40, 30)) <= 6] = UNSURE
-    assert uncertain_regions(labels, confidence, SPACING)[0].mask.sum() > 0.8 * (distance((20, 40, 30)) <= 6).sum()
+def peeled(size: tuple[int, int, int], layers: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of an unsure box: its core, a box again, and the region, all within one step more than layers were taken off."""
+    beyond = [
+        np.maximum(0, np.maximum(k - np.arange(n), np.arange(n) - (n - 1 - k)))
+        for n, k in zip(size, layers, strict=True)
+    ]
+    steps = beyond[0][:, None, None] + beyond[1][:, None] + beyond[2]
+    return steps == 0, steps <= max(layers) + 1
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 1.0, 1.0)])
+@pytest.mark.parametrize("thick", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12])
+def test_a_flat_border_is_a_region_beyond_8_mm_alone_and_then_exactly_known(thick, spacing):
+    """Layers of 1 mm go from each side until a tenth at most is left, four at the most; of voxels of 2 mm two."""
+    size = (thick, 40, 40)
+    for count in (1, 2, 3, 4):
+        layers = (int(count / spacing[0]), count, count)
+        left = np.prod([max(0, n - 2 * k) for n, k in zip(size, layers, strict=True)])
+        if left <= 0.1 * np.prod(size):
+            break
+    labels, confidence = np.ones((30, 50, 50), np.uint8), np.full((30, 50, 50), SURE, np.uint8)
+    box = (slice(9, 9 + thick), slice(5, 45), slice(5, 45))
+    confidence[box] = UNSURE
+    found = uncertain_regions(labels, confidence, spacing)
+    assert bool(found) == (left > 0) == (thick * spacing[0] > 8)
+    for region in found:
+        core, mask = peeled(size, layers)
+        inside = np.zeros(labels.shape, bool)
+        inside[region.box] = region.mask
+        assert np.array_equal(inside[box], mask) and inside.sum() == mask.sum() and len(found) == 1
+        doubt = 1 - confidence_map(np.array([UNSURE]))[0]
+        weight = core.sum() + 0.25 * (mask.sum() - core.sum())
+        assert region.score == pytest.approx(float(doubt * weight) * spacing[0] * 1e-3, rel=1e-4)
+
+
+def test_beside_a_thick_border_what_is_deeper_is_the_only_region():
+    confidence = np.full((40, 50, 50), SURE, np.uint8)
+    confidence[2:8, 5:45, 5:45] = UNSURE  # 28 % of all are left after two layers, 3 % after three: all of the cube
+    confidence[20:33, 20:33, 20:33] = UNSURE
+    (found,) = uncertain_regions(np.ones(confidence.shape, np.uint8), confidence, (1.0, 1.0, 1.0))
+    inside = np.zeros(confidence.shape, bool)
+    inside[found.box] = found.mask
+    mask = peeled((13, 13, 13), (3, 3, 3))[1]
+    assert np.array_equal(inside[20:33, 20:33, 20:33], mask) and inside.sum() == mask.sum()
 
 
 def test_blobs_are_found_measured_and_ranked():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from inference_cases import LABELS, WINDOW_HU, trunk_hu
+from inference_cases import CARD, LABELS, trunk_hu
 
 from napari_multiphase.config import PcnConfig, UNet3DConfig
 from napari_multiphase.io.models import write_model
@@ -19,21 +19,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A PCN of widths 4, 8 with random weights, four labels, 4 x 4 x 4 mm."""
     torch.manual_seed(1)
     config = PcnConfig(segmentor=UNet3DConfig(widths=(4, 8)))
-    card = {
-        "name": "small random",
-        "method": "pcn",
-        "config": config.model_dump(mode="json"),
-        "labels": LABELS,
-        "phases": ["arterial", "venous"],
-        "window_hu": WINDOW_HU,
-        "spacing_mm": (4.0, 4.0, 4.0),
-        "tile_vox": (16, 32, 32),
-        "overlap": 0.25,
-        "summary": "random weights",
-        "training_data": "none",
-        "phantoms_only": True,
-        "licence": "BSD-3-Clause",
-    }
+    card = {**CARD, "name": "small random", "config": config.model_dump(mode="json")}
     tensors = {name: p.numpy() for name, p in PcnSegmentors(config, len(LABELS)).state_dict().items()}
     return write_model(tmp_path_factory.mktemp("models") / "small", card, tensors)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,21 @@ from napari_multiphase.volume import Grid
 
 LABELS = (0, 1, 2, 5)
 WINDOW_HU = (-200.0, 600.0)
+CARD: dict[str, Any] = {
+    "name": "small",
+    "method": "pcn",
+    "labels": LABELS,
+    "phases": ["arterial", "venous"],
+    "window_hu": WINDOW_HU,
+    "spacing_mm": (4.0, 4.0, 4.0),
+    "tile_vox": (16, 32, 32),
+    "overlap": 0.25,
+    "summary": "random weights",
+    "training_data": "none",
+    "phantoms_only": True,
+    "licence": "BSD-3-Clause",
+}
+"""Of a small model; its settings ("config") are missing."""
 
 
 def trunk_hu(grid: Grid, seed: int = 0) -> np.ndarray:

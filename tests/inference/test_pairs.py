@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from inference_cases import LABELS, WINDOW_HU, trunk_hu
+from inference_cases import CARD, LABELS, WINDOW_HU, trunk_hu
 
 from napari_multiphase.config import METHOD_CONFIGS, SegmentOptions
 from napari_multiphase.errors import Cancelled, UserError
@@ -38,23 +38,9 @@ def make_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def make(**traits) -> Model:
         config = toys.ToyConfig(**traits)
-        card = {
-            "name": "toy",
-            "method": "toy",
-            "config": config.model_dump(mode="json"),
-            "labels": LABELS,
-            "phases": ["arterial", "venous"],
-            "window_hu": WINDOW_HU,
-            "spacing_mm": (4.0, 4.0, 4.0),
-            "tile_vox": (16, 32, 32),
-            "overlap": 0.25,
-            "summary": "a toy",
-            "training_data": "none",
-            "phantoms_only": False,
-            "licence": "BSD-3-Clause",
-        }
+        toy = {"name": "toy", "method": "toy", "config": config.model_dump(mode="json"), "phantoms_only": False}
         tensors = {name: p.numpy() for name, p in toys.ToyNets(config).state_dict().items()}
-        return write_model(tmp_path / "model", card, tensors)
+        return write_model(tmp_path / "model", {**CARD, **toy}, tensors)
 
     return make
 

@@ -86,7 +86,7 @@ def test_csgan_s_generators_agree_in_tiles_and_in_one_piece(pair: Study, tmp_pat
     nets = METHODS["csgan"].nets(method_config("csgan", settings), 2)
     nets["to_arterial"].last.weight.data *= 60
     tensors = {name: value.numpy() for name, value in nets.state_dict().items()}
-    model = write_model(tmp_path / "csgan", {**translators.CARD, "method": "csgan", "config": settings}, tensors)
+    model = write_model(tmp_path / "csgan", {**translators.TOY_CARD, "method": "csgan", "config": settings}, tensors)
     whole, parts = (translate(pair, model, Phase.ARTERIAL, options) for options in (CPU, tiled(4, 24, 52)))
     assert (whole.report["plan"]["tiles"], parts.report["plan"]["tiles"]) == (1, 10)
     assert parts.report["statistics_passes"] == PASSES

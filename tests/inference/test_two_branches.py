@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inference_cases import WINDOW_HU
+from inference_cases import CARD
 from torch import nn
 
 from napari_multiphase.config import PcnConfig, SegmentOptions, TranslateOptions
@@ -47,21 +47,7 @@ def model_of(folder: Path, form: str, **translation: Any) -> Model:
             for head in (net.coarse.score_pool3, net.fine.score_pool3):
                 nn.init.constant_(head.weight, 1.0)
                 nn.init.constant_(head.bias, 0.2)
-    card = {
-        "name": f"branches {form}",
-        "method": "pcn",
-        "config": config.model_dump(mode="json"),
-        "labels": (0, 1),
-        "phases": ["arterial", "venous"],
-        "window_hu": WINDOW_HU,
-        "spacing_mm": (4.0, 4.0, 4.0),
-        "tile_vox": (16, 32, 32),
-        "overlap": 0.25,
-        "summary": "random weights",
-        "training_data": "none",
-        "phantoms_only": True,
-        "licence": "BSD-3-Clause",
-    }
+    card = {**CARD, "name": f"branches {form}", "config": config.model_dump(mode="json"), "labels": (0, 1)}
     return write_model(
         folder / f"{form}-{len(translation)}", card, {n: p.numpy() for n, p in nets.state_dict().items()}
     )

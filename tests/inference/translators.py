@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from inference_cases import CARD
 from torch import Tensor, nn
 
 from napari_multiphase.config import ResnetGeneratorConfig, Settings, Traits, TranslatorTraits, UNetGenerator3DConfig
@@ -18,19 +19,12 @@ from napari_multiphase.nets.instance_norm import InstanceNorm
 from napari_multiphase.nets.translators import ResnetGenerator, UNetGenerator3D
 from napari_multiphase.volume import Phase
 
-CARD: dict[str, Any] = {
+TOY_CARD = CARD | {
     "name": "toy translator",
     "method": "toy-translator",
     "labels": (0, 1),
-    "phases": ["arterial", "venous"],
     "window_hu": (-1024.0, 976.0),
-    "spacing_mm": (4.0, 4.0, 4.0),
-    "tile_vox": (16, 32, 32),
-    "overlap": 0.25,
     "summary": "a toy",
-    "training_data": "none",
-    "phantoms_only": True,
-    "licence": "BSD-3-Clause",
 }
 
 
@@ -140,4 +134,4 @@ def write_toy(
     for name, tensor in made.state_dict().items():
         last = ".last." in name or (config.kind == "slices" and name.endswith((".net.18.weight", ".net.18.bias")))
         tensors[name] = (tensor * (gain if last else 1.0)).numpy()
-    return write_model(folder, {**CARD, **(card or {}), "config": config.model_dump(mode="json")}, tensors)
+    return write_model(folder, {**TOY_CARD, **(card or {}), "config": config.model_dump(mode="json")}, tensors)

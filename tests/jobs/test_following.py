@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_multiphase.events import Event
+from napari_multiphase.io.lock import whoami
 from napari_multiphase.jobs import training
 from napari_multiphase.jobs.following import Follower, GrowingFile
-from napari_multiphase.training.lock import LOCK_FILE, whoami
+from napari_multiphase.training.lock import LOCK_FILE
 from napari_multiphase.training.record import Recorder
 
 MACHINE = {"machine": {"cores": "2"}}

@@ -9,8 +9,8 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.io.models import write_model
 from napari_multiphase.methods import METHODS, method
 from napari_multiphase.methods.base import Batch, Draw, Stage
+from napari_multiphase.training.card import card_of, model_tensors
 from napari_multiphase.training.optimise import make_optimiser, only, turn_parameters
-from napari_multiphase.training.train import card_of, model_tensors
 from napari_multiphase.volume import Phase
 
 LARGE = [(name, kind) for name in METHODS for kind in PRESETS[name] if not kind.startswith("smoke")]

@@ -17,8 +17,8 @@ from napari_multiphase.methods.base import Batch, Stage, Turn, stored_state
 from napari_multiphase.methods.pcn.network import PcnNets, PcnSegmentor, PcnTranslator, unit
 from napari_multiphase.methods.pcn.objective import PcnObjective, objective
 from napari_multiphase.methods.pcn.rstn import Box, Mode, Rstn, Saliency, box_of
+from napari_multiphase.training.card import card_of, model_tensors
 from napari_multiphase.training.optimise import only, parameter_groups, turn_parameters
-from napari_multiphase.training.train import card_of, model_tensors
 from napari_multiphase.volume import Phase
 
 A, V = Phase.ARTERIAL, Phase.VENOUS

@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_multiphase.volume import Volume
+from napari_multiphase.studies import open_study
+from napari_multiphase.study import Study
+from napari_multiphase.volume import Phase, Volume
 
 Writer = Callable[..., Path]
 
@@ -42,3 +44,11 @@ def write_nifti(tmp_path: Path) -> Writer:
         return path
 
     return write
+
+
+@pytest.fixture
+def study(tmp_path: Path, write_nifti: Writer) -> Study:
+    """Two small scans, opened from their files."""
+    for seed, phase in enumerate(Phase):
+        write_nifti(f"scans/{phase.value}.nii.gz", box_of_tissue(seed))
+    return open_study([tmp_path / "scans"])

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.studies.conftest import box_of_tissue
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.studies import Annotation, Workspace, list_cases, open_study
+from napari_multiphase.studies import Annotation, Workspace, list_cases
 from napari_multiphase.studies.predictions import PREDICTION_FILE, keep_prediction, read_prediction
 from napari_multiphase.study import PhasePrediction, Prediction, Study, TwoBest
 from napari_multiphase.volume import Phase
-
-Writer = Callable[..., Path]
-
-
-@pytest.fixture
-def study(write_nifti: Writer) -> Study:
-    for seed, phase in enumerate(Phase):
-        write_nifti(f"scans/{phase.value}.nii.gz", box_of_tissue(seed))
-    return open_study([write_nifti("scans/venous.nii.gz", box_of_tissue(1)).parent])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from napari_multiphase.study import PhasePrediction, PhaseTransform, Prediction,
 from napari_multiphase.training.sources import DatasetSource, channel_table
 from napari_multiphase.volume import Phase, Volume
 
-Writer = Callable[..., Path]
 A, V = Phase.ARTERIAL, Phase.VENOUS
 SHAPE = (12, 40, 40)
 MODEL = "pcn-phantom"
@@ -61,13 +59,6 @@ def correct(workspace: Workspace, phase: Phase, grid, states=None) -> tuple[np.n
         annotation.save(labels, reviewed, {**annotation.states, **(states or {})})
     workspace.set_annotation(phase, file)
     return labels, reviewed
-
-
-@pytest.fixture
-def study(write_nifti: Writer) -> Study:
-    for seed, phase in enumerate(Phase):
-        write_nifti(f"scans/{phase.value}.nii.gz", box_of_tissue(seed))
-    return open_study([write_nifti("scans/venous.nii.gz", box_of_tissue(1)).parent])
 
 
 @pytest.fixture

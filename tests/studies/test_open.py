@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.studies.conftest import box_of_tissue
+from tests.studies.conftest import Writer, box_of_tissue
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event
@@ -17,8 +16,6 @@ from napari_multiphase.studies import Scan, open_study
 from napari_multiphase.studies.open import best_pair
 from napari_multiphase.study import PhaseGuess
 from napari_multiphase.volume import Phase
-
-Writer = Callable[..., Path]
 
 
 @pytest.fixture

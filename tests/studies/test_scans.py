@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from tests.studies.conftest import box_of_tissue
+from tests.studies.conftest import Writer, box_of_tissue
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.studies.scans import find_scans, kind_by_name
-
-Writer = Callable[..., Path]
 
 
 @pytest.mark.parametrize(

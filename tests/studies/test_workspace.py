@@ -12,23 +12,15 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.studies.conftest import box_of_tissue
+from tests.studies.conftest import Writer, box_of_tissue
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.field import DenseField
+from napari_multiphase.io.places import data_folder
 from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, keep, open_study, recalled
-from napari_multiphase.studies.workspace import STUDY_FILE, VERSION, data_folder
+from napari_multiphase.studies.study_file import STUDY_FILE, VERSION
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Grid, Phase, Volume
-
-Writer = Callable[..., Path]
-
-
-@pytest.fixture
-def study(write_nifti: Writer) -> Study:
-    for seed, phase in enumerate(Phase):
-        write_nifti(f"scans/{phase.value}.nii.gz", box_of_tissue(seed))
-    return open_study([write_nifti("scans/venous.nii.gz", box_of_tissue(1)).parent])
 
 
 @pytest.fixture

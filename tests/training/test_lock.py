@@ -13,7 +13,7 @@ from tiny_runs import tiny_run
 
 from napari_multiphase.errors import Cancelled, UserError
 from napari_multiphase.events import Cancel, Event, ignore
-from napari_multiphase.training import lock
+from napari_multiphase.io import lock
 from napari_multiphase.training.lock import LOCK_FILE, locked
 from napari_multiphase.training.train import resume, train
 

@@ -18,9 +18,12 @@ from napari_multiphase.io.weights import read_weights
 from napari_multiphase.methods import method as chosen_method
 from napari_multiphase.training import plan as plan_module
 from napari_multiphase.training.cache import case_sources
+from napari_multiphase.training.card import card_of, model_tensors
 from napari_multiphase.training.estimate import cost_of, measured_speed
 from napari_multiphase.training.plan import plan_training
-from napari_multiphase.training.train import card_of, model_tensors, train
+from napari_multiphase.training.record import read_metrics
+from napari_multiphase.training.splits import REVIEWED, read_split
+from napari_multiphase.training.train import train
 from napari_multiphase.volume import Phase
 
 
@@ -201,7 +204,7 @@ def as_corrected(folder, cases):
 
 
 def test_corrections_get_a_recipe_of_their_own(tmp_path, model):
-    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(3)])
+    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(4)])
     made = plan_training(path, "pcn", start_from=model, memory_gb=8)
     config = method_config("pcn", made.run.method_config)
     assert written(made, tmp_path) == made.run
@@ -212,7 +215,7 @@ def test_corrections_get_a_recipe_of_their_own(tmp_path, model):
     assert stages[0].turns[0].optimiser.lr == config.optimiser.lr  # the rate that was chosen for corrections
     text = " ".join(made.to_yaml().replace("#", "").split())
     assert "what was reviewed counts" in text and "no arterial scan has labels" in text
-    assert "nothing is held out" in text
+    assert "3 cases to learn from, 1 held out" in text and "corrected in part" in text
 
 
 def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases(tmp_path):
@@ -235,7 +238,7 @@ def test_a_model_s_two_segmentors_go_on_apart(dataset, model):
 
 
 def test_corrections_train_the_phase_that_was_corrected_and_leave_the_other(tmp_path, model):
-    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(2)])
+    path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(4)])
     run = plan_training(path, "pcn", start_from=model, memory_gb=8).run
     short = {"method_config": {**run.method_config, "phase_steps": 2}, "threads": 1, "device": "cpu"}
     tuned = train(run.model_copy(update=short), tmp_path / "run", processes=1)
@@ -244,3 +247,11 @@ def test_corrections_train_the_phase_that_was_corrected_and_leave_the_other(tmp_
     same = {name: np.array_equal(before[name], after[name]) for name in shapes}
     assert all(same[name] for name in shapes if name.startswith("arterial."))
     assert not all(same[name] for name in shapes if name.startswith("venous."))
+    judged = [row for row in read_metrics(tmp_path / "run") if row.split == "validation"]
+    assert {row.step for row in judged} == {0, 2} and {row.name for row in judged} <= {
+        "dice liver",
+        "dice spleen",
+        "dice mean",
+    }
+    assert read_split(tmp_path / "run").measured == REVIEWED
+    assert f"Dice per structure, {REVIEWED}" in (tmp_path / "run" / "report.html").read_text()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_multiphase.config.run import ValidationConfig
 from napari_multiphase.errors import UserError
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
-from napari_multiphase.training.splits import folds, read_split, split_cases, write_split
+from napari_multiphase.training.splits import REVIEWED, folds, read_split, split_cases, write_split
 from napari_multiphase.volume import Phase
 
 
@@ -81,12 +81,14 @@ def test_a_split_is_written_and_read_back(tmp_path):
     split = split_cases([case(i, f"p{i}") for i in range(4)], validation)
     write_split(split, validation, tmp_path)
     assert read_split(tmp_path) == split
+    write_split(replace(split, measured=REVIEWED), validation, tmp_path)
+    assert read_split(tmp_path).measured == REVIEWED
     (tmp_path / "split.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_split(tmp_path)
 
 
-def test_a_corrected_case_judges_nothing_unless_it_is_complete():
+def test_corrected_cases_judge_what_was_reviewed_where_no_others_can():
     looked = np.zeros((1, 1, 1), bool)
 
     def corrected(number: int, complete: bool) -> TrainingCase:
@@ -96,6 +98,12 @@ def test_a_corrected_case_judges_nothing_unless_it_is_complete():
 
     partly = [corrected(number, False) for number in range(4)]
     split = split_cases(partly, ValidationConfig(folds=2))
-    assert split.validation == () and len(split.train) == 4 and "nothing is held out" in split.notes[0]
+    assert split.validation == ("c0", "c1") and split.measured == REVIEWED and "corrected in part" in split.notes[0]
+    assert split_cases(partly[:2], ValidationConfig(folds=5, corrected=2)).validation == ("c1",)
+    for alone in (split_cases(partly[:n], ValidationConfig()) for n in (1, 2, 3)):
+        assert alone.validation == () and "nothing is held out" in alone.words() and not alone.measured
+    for least in (2, 9):  # one that is complete judges better, and all corrections teach
+        split = split_cases([*partly, case(9, "p9")], ValidationConfig(corrected=least))
+        assert split.validation == ("c9",) and len(split.train) == 4 and not split.measured
     whole = [*partly, corrected(4, True), corrected(5, True)]
     assert split_cases(whole, ValidationConfig(folds=2)).validation == ("c4",)

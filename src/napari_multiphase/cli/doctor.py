@@ -162,7 +162,7 @@ def _scratch() -> Iterator[Check]:
 
 
 def _data() -> Iterator[Check]:
-    from napari_multiphase.studies.workspace import data_folder
+    from napari_multiphase.io.places import data_folder
 
     folder = data_folder()
     existing = next(p for p in (folder, *folder.parents) if p.exists())

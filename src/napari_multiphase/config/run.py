@@ -23,6 +23,9 @@ class ValidationConfig(Settings):
     """At most so many of its cases are segmented at each look (all of them stay out of training)."""
     every: int = Field(default=500, ge=1)
     """Steps between two looks; the end of each stage is looked at as well."""
+    corrected: int = Field(default=4, ge=2)
+    """From so many patients corrected in part on, some are held out where nobody else can be; fewer are all learned
+    from. Ours."""
 
 
 class RunConfig(Settings):

@@ -18,12 +18,14 @@ from napari_multiphase.events import Event
 from napari_multiphase.gui.autosave import Autosave, Opened, SaveState
 from napari_multiphase.gui.edits import Box, Edit, Edits, follow
 from napari_multiphase.gui.layers import LABELS_OPACITY, add_labels, layers_of, ours
+from napari_multiphase.gui.private import axes_in_view
 from napari_multiphase.volume import Grid, Phase, Volume
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_multiphase.gui.session import Session
+    from napari_multiphase.jobs import Handle
     from napari_multiphase.studies.annotation import StructureState
 
 KIND = "annotation"
@@ -32,11 +34,13 @@ MODEL_ACTIONS = {"segment": "segment", "register": "register", "translate": "tra
 
 
 class Annotating:
-    """What the Correct dock works on. `bridge.changed` says "annotation" when it begins or ends, "edited" when labels
-    or marks change, "states" when a structure's state does, and "saved" when `save_state` does.
+    """What the Correct dock works on. `bridge.changed` says "annotation" when it begins or ends, "preparing" when
+    `preparing` changes, "edited" when labels or marks change, "states" when a structure's state does, and "saved" when
+    `save_state` does.
 
     Attributes
     ----------
+    preparing : what is being done between `begin` and "annotation", in words; "" when nothing is.
     layer : the editable layer; None while nothing is being corrected.
     phase, volume, grid : the scan whose labels these are.
     states : `StructureState` by label id.
@@ -55,6 +59,8 @@ class Annotating:
         self._ignore = False
         self._at: Any = None
         self._asked: object = None
+        self._making: Handle | None = None
+        self.preparing = ""
         self._clear()
         self._told_why = ""
         self._old: dict[Autosave, Labels] = {}
@@ -102,11 +108,24 @@ class Annotating:
             params |= {"labels": result.labels, "model": session.run.prediction.model_name}
         self._asked = token = object()
         own = result.confidence if result is not None else None
-        self._ask("begin_annotation", params, lambda told: self._made(token, phase, told, own))
+        self._prepare(f"Preparing the {phase} labels")
+        self._making = self._ask("begin_annotation", params, lambda told: self._made(token, phase, told, own))
+
+    def cancel(self) -> None:
+        """Do not begin after all; a file that is complete by now stays, for the next time."""
+        self._asked = None
+        if self._making is not None:
+            self._making.cancel()
+        self._prepare("")
+
+    def _prepare(self, words: str) -> None:
+        if words != self.preparing:
+            self.preparing = words
+            self._bridge.changed.emit("preparing")
 
     def end(self) -> None:
         """Save what is left and put the layer away; returns at once."""
-        self._asked = None
+        self.cancel()
         layer, autosave = self.layer, self._autosave
         self._autosave = None
         self._clear()
@@ -161,6 +180,7 @@ class Annotating:
         def saved(state: SaveState) -> None:
             self._bridge.post(lambda: self._hear(holder[0], state))
 
+        self._prepare(f"Reading the {phase} labels")
         holder.append(Autosave(Path(told["file"]), opened, saved))
         holder[0].start()
 
@@ -177,6 +197,7 @@ class Annotating:
             autosave.close()
             return
         self._asked = None
+        self._prepare("")
         self.phase, self.volume = phase, study.volumes[phase]
         if isinstance(found, UserError):
             self.damaged = autosave.path
@@ -275,7 +296,7 @@ class Annotating:
     def _on_stroke(self, event: Any) -> None:
         """A stroke goes on, in the slice in view: it is saved even before it ends."""
         layer = self.layer
-        shown = list(layer._slice_input.displayed) if layer is not None else []
+        shown = axes_in_view(layer) if layer is not None else []
         if layer is None or len(shown) != 2 or layer.n_edit_dimensions != 2:
             self._touch(None)
             return
@@ -378,7 +399,7 @@ class Annotating:
 
     def _ask(
         self, task: str, params: dict[str, Any], on_result: Callable[[Any], object], *, quiet: bool = False
-    ) -> None:
+    ) -> Handle:
         """A job of the parser child, beside what the user waits for; a failure is told."""
         session, study = self._session, self._session.study
 
@@ -388,9 +409,14 @@ class Annotating:
                 self._bridge.post(lambda: on_result(result))
             elif event.kind == "failed" and not event.data.get("cancelled") and not quiet:
                 details = str(event.data.get("details", ""))
-                self._bridge.post(lambda: session.tell_error("annotation", event.message, details))
+                self._bridge.post(lambda: self._failed(event.message, details))
 
         handle = session.client.submit(
             task, params, study_id=study.id if study else "", revision=session.revision, where="parser",
             on_event=on_event,
         )  # fmt: skip
+        return handle
+
+    def _failed(self, sentence: str, details: str) -> None:
+        self._prepare("")
+        self._session.tell_error("annotation", sentence, details)

@@ -12,7 +12,7 @@ class Bridge(QObject):
 
     changed = Signal(str)
     """Topic: "scans", "study", "transform", "registered", "kept", "model", "plan", "prediction", "weight", "hidden",
-    "translated", "busy", "annotation", "edited", "states", "saved", "recalled" or "predictions"."""
+    "translated", "busy", "preparing", "annotation", "edited", "states", "saved", "recalled" or "predictions"."""
     progressed = Signal(str, object, object)
     """What is being done, share done or None, seconds left or None."""
     failed = Signal(str, str, str)

@@ -10,7 +10,7 @@ from napari_multiphase.gui.compare_parts import chooser
 from napari_multiphase.gui.correct_lists import KEYS, RegionList, StructureList
 from napari_multiphase.gui.correct_tools import Tools
 from napari_multiphase.gui.correcting import Correcting
-from napari_multiphase.gui.dock_parts import Dock, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import Dock, ProgressRow, allow, button, heading, row, toggle, wrapped
 from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.saved_state import SavedState
 from napari_multiphase.gui.session import Session, get_session
@@ -103,6 +103,7 @@ class CorrectDock(Dock):
     def _build_footer(self) -> None:
         jobs = JobParts(self, self.session, _SHOWN)
         self.error, self.progress = jobs.error, jobs.progress
+        self.preparing = ProgressRow(self.session.annotating.cancel)
         self.saved = SavedState(self.session)
         self.begin = button("Correct", self._begin, _BEGIN_TIP)
         self.next = button("Next", self.correcting.next, _NEXT_TIP)
@@ -113,6 +114,7 @@ class CorrectDock(Dock):
         self.redo = button("Redo", self.session.annotating.redo, "")
         self.footer.addWidget(self.error)
         self.footer.addWidget(self.progress)
+        self.footer.addWidget(self.preparing)
         self.footer.addWidget(self.saved)
         self.footer.addWidget(self.begin)
         self.working = QWidget()
@@ -164,6 +166,8 @@ class CorrectDock(Dock):
     def _on_change(self, topic: str) -> None:
         if topic == "annotation":
             self._begun()
+        elif topic == "preparing":
+            self._show_preparing()
         elif topic == "edited":
             self.correcting.edited()
             self._permit()
@@ -198,6 +202,17 @@ class CorrectDock(Dock):
         if layer is self.session.annotating.layer and label != self.correcting.structure and 0 < label < 254:
             self.correcting.choose(label)
 
+    def _show_preparing(self) -> None:
+        words = self.session.annotating.preparing
+        if not words:
+            self.preparing.stop()
+        elif self.preparing.isHidden():
+            self.error.hide()
+            self.preparing.start(words)
+        else:
+            self.preparing.step(words, None, None)
+        self._fill()
+
     def _fill(self) -> None:
         session, study = self.session, self.session.study
         begun = session.annotating.layer is not None
@@ -216,7 +231,8 @@ class CorrectDock(Dock):
         for part in (*self.parts, self.working):
             part.setVisible(begun)
         self.begin.setVisible(not begun)
-        allow(self.begin, "Open a study first" if study is None else "", _BEGIN_TIP)
+        preparing = f"{session.annotating.preparing}..." if session.annotating.preparing else ""
+        allow(self.begin, "Open a study first" if study is None else preparing, _BEGIN_TIP)
         self.begin.setText("Correct" if self._phase is None else f"Correct {self._phase} labels")
         self._fill_regions()
         self._permit()

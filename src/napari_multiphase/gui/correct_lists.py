@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QTableWidgetItem
 
 from napari_multiphase.gui.correcting import Region
-from napari_multiphase.gui.structure_table import swatch
+from napari_multiphase.gui.line_table import LineTable, swatch
 from napari_multiphase.labels import STRUCTURES, name_of
 
 KEYS = {
@@ -19,40 +18,14 @@ KEYS = {
 }  # fmt: skip
 """The key of each structure while the annotation is the active layer. N and R are the dock's; napari's own modes keep
 E, P, F, L, Z and X."""
-_LINE_PX, _HEADER_PX = 21, 24
 
 
-class _List(QTableWidget):
+class _List(LineTable):
     """Lines of text; letters and digits are left to the window, where they choose structures."""
 
-    def __init__(self, columns: Mapping[str, str], widths_px: Sequence[int], lines: int) -> None:
-        super().__init__(0, len(columns))
-        for column, (title, tip) in enumerate(columns.items()):
-            item = QTableWidgetItem(title)
-            item.setToolTip(tip)
-            self.setHorizontalHeaderItem(column, item)
-        header, rows = self.horizontalHeader(), self.verticalHeader()
-        assert header is not None and rows is not None
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in enumerate(widths_px, start=1):
-            self.setColumnWidth(column, width)
-        header.setMinimumSectionSize(24)
-        header.setFixedHeight(_HEADER_PX)
-        rows.hide()
-        rows.setMinimumSectionSize(_LINE_PX)
-        rows.setDefaultSectionSize(_LINE_PX)
-        font = self.font()
-        font.setPointSizeF(0.92 * font.pointSizeF())
-        self.setFont(font)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setIconSize(QSize(10, 10))
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setFixedHeight(_HEADER_PX + _LINE_PX * lines + 4)
+    def __init__(self, columns: Mapping[str, str], widths_px: Sequence[int]) -> None:
+        super().__init__(columns, widths_px, line_px=21, header_px=24)
+        self.show_lines(6)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Arrows move; what types a character goes on to the window."""
@@ -60,11 +33,6 @@ class _List(QTableWidget):
             event.ignore()
         else:
             super().keyPressEvent(event)
-
-    def _cell(self, line: int, column: int, text: str) -> None:
-        cell = QTableWidgetItem(text)
-        cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.setItem(line, column, cell)
 
 
 class RegionList(_List):
@@ -76,7 +44,7 @@ class RegionList(_List):
             "ml": "Volume of the region in millilitres",
             "sure": "Mean confidence (Eq. 3 of the paper): 0 unsure, 1 sure; not a probability",
         }
-        super().__init__(columns, (52, 44), 6)
+        super().__init__(columns, (52, 44))
         self.cellClicked.connect(lambda line, _column: on_chosen(line))
         self.cellActivated.connect(lambda line, _column: on_chosen(line))
 
@@ -88,8 +56,8 @@ class RegionList(_List):
             item = QTableWidgetItem(swatch(region.structure), ("✓ " if region.reviewed else "") + name)
             item.setToolTip(f"{name}, slice {region.centre[0] + 1}: click to go there")
             self.setItem(line, 0, item)
-            self._cell(line, 1, f"{region.ml:.2f}" if region.ml < 10 else f"{region.ml:.0f}")
-            self._cell(line, 2, f"{region.confidence:.2f}")
+            self.put(line, 1, f"{region.ml:.2f}" if region.ml < 10 else f"{region.ml:.0f}")
+            self.put(line, 2, f"{region.confidence:.2f}")
 
     def show_at(self, line: int) -> None:
         """Mark the region at hand."""
@@ -110,7 +78,7 @@ class StructureList(_List):
             "key": "Chooses the structure while the annotation is the active layer",
             "state": "How far this structure is",
         }
-        super().__init__(columns, (30, 92), 6)
+        super().__init__(columns, (30, 92))
         self.labels: list[int] = list(STRUCTURES)
         self._on_chosen = on_chosen
         self.cellClicked.connect(lambda line, _column: on_chosen(self.labels[line]))
@@ -124,8 +92,8 @@ class StructureList(_List):
             item = QTableWidgetItem(swatch(label), name_of(label))
             item.setToolTip(name_of(label) + (f" (key {KEYS[label]})" if label in KEYS else ""))
             self.setItem(line, 0, item)
-            self._cell(line, 1, KEYS.get(label, ""))
-            self._cell(line, 2, states.get(label, "not annotated"))
+            self.put(line, 1, KEYS.get(label, ""))
+            self.put(line, 2, states.get(label, "not annotated"))
 
     def show_chosen(self, label: int) -> None:
         """Mark the structure at hand."""

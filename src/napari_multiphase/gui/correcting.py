@@ -21,6 +21,7 @@ from napari_multiphase.gui.layers import jump_to, layers_of, ours
 from napari_multiphase.gui.session import Session
 from napari_multiphase.imaging import editing
 from napari_multiphase.jobs.correcting import box_of
+from napari_multiphase.jobs.protocol import URGENT
 from napari_multiphase.labels import name_of
 from napari_multiphase.volume import Phase
 
@@ -108,7 +109,7 @@ class Correcting:
             return
         token = self._token = object()
         params = {"labels": layer.data, "confidence": confidence, "spacing_mm": annotating.grid.spacing_mm}
-        self._session.quietly("find_uncertain", params, lambda told: self._found(token, told))
+        self._session.quietly("find_uncertain", params, lambda told: self._found(token, told), priority=URGENT)
 
     def _found(self, token: object, told: Any) -> None:
         if token is not self._token:

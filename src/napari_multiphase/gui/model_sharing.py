@@ -156,18 +156,27 @@ class ModelSharing:
         model = self._chosen()
         if model is None:
             return
-        start = Path(recall("last_model_folder", "")) / f"{model.folder.name}.zip"
-        chosen, _ = QFileDialog.getSaveFileName(self._parent, "Export the model", str(start), "Models (*.zip)")
-        if chosen:
-            self.export_to(Path(chosen if chosen.lower().endswith(".zip") else f"{chosen}.zip"))
+        if path := ask_zip(self._parent, model.folder.name):
+            self.export_to(path)
 
     def export_to(self, path: Path) -> None:
         """Write the chosen model into the zip `path`, in the worker."""
-        remember("last_model_folder", str(path.parent))
-        params = {"model": self._chosen(), "out": path}
-        self._session.ask("export_model", f"Writing {path.name}", params, self._exported)
+        export(self._session, "export_model", {"model": self._chosen()}, path)
 
-    def _exported(self, path: Path) -> None:
-        from napari.utils.notifications import show_info
 
+def ask_zip(parent: QWidget, name: str) -> Path | None:
+    """Where a model called `name` is to be written; None where the user thinks better of it."""
+    start = Path(recall("last_model_folder", "")) / f"{name}.zip"
+    chosen, _ = QFileDialog.getSaveFileName(parent, "Export the model", str(start), "Models (*.zip)")
+    return Path(chosen if chosen.lower().endswith(".zip") else f"{chosen}.zip") if chosen else None
+
+
+def export(session: Session, task: str, params: Mapping[str, Any], path: Path) -> None:
+    """Let the worker's job `task` write a model into the zip `path`, and say that it is there."""
+    from napari.utils.notifications import show_info
+
+    def written(path: Path) -> None:
         show_info(f"The model is in {path}, {path.stat().st_size / 1e6:.1f} MB.")
+
+    remember("last_model_folder", str(path.parent))
+    session.ask(task, f"Writing {path.name}", {**params, "out": path}, written)

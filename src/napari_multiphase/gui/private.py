@@ -139,6 +139,11 @@ def warm_results(viewer: napari.Viewer, colormap: Any) -> Callable[[], None]:
     return away
 
 
+def axes_in_view(layer: Labels) -> list[int]:
+    """The layer's axes that the slice drawn last lies along: two, or three in a view of the volume."""
+    return list(layer._slice_input.displayed)
+
+
 def forget_history(layer: Labels) -> None:
     """Empty napari's own undo history of a label layer: the stack of `edits` has taken the stroke over."""
     for name in ("_undo_history", "_redo_history"):

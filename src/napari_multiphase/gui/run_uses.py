@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices, QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_multiphase.gui.dock_parts import allow, button
-from napari_multiphase.gui.remember import recall, remember
+from napari_multiphase.gui.model_sharing import ask_zip, export
 from napari_multiphase.gui.session import Session
 from napari_multiphase.jobs import training
 from napari_multiphase.training.run_folder import MODEL_FOLDER
@@ -67,21 +67,12 @@ class RunUses:
         show_info(f"'{model.card.name}' is first in the list of models now, and chosen.")
 
     def _ask_export(self) -> None:
-        start = Path(recall("last_model_folder", "")) / f"{self._run().name}.zip"
-        chosen, _ = QFileDialog.getSaveFileName(self._parent, "Export the model", str(start), "Models (*.zip)")
-        if chosen:
-            self.export_to(Path(chosen if chosen.lower().endswith(".zip") else f"{chosen}.zip"))
+        if path := ask_zip(self._parent, self._run().name):
+            self.export_to(path)
 
     def export_to(self, path: Path) -> None:
         """Write the run's model into the zip `path`, in the worker."""
-        remember("last_model_folder", str(path.parent))
-        params = {"folder": self._run() / MODEL_FOLDER, "out": path}
-        self._session.ask("export_run", f"Writing {path.name}", params, self._exported)
-
-    def _exported(self, path: Path) -> None:
-        from napari.utils.notifications import show_info
-
-        show_info(f"The model is in {path}, {path.stat().st_size / 1e6:.1f} MB.")
+        export(self._session, "export_run", {"folder": self._run() / MODEL_FOLDER}, path)
 
     def copy_command(self) -> None:
         """Put the run's command into the clipboard."""

@@ -70,8 +70,8 @@ class ChangesTable(QWidget):
         self._shown: Any = None
         self.hide()
 
-    def show_changes(self, dice: Mapping[str, Points]) -> None:
-        """Replace the rows; hidden with fewer than two looks."""
+    def show_changes(self, dice: Mapping[str, Points], measured: str = "") -> None:
+        """Replace the rows; hidden with fewer than two looks. `measured`: where, if not everywhere."""
         changes = dice_changes(dice)
         if changes == self._shown:
             return
@@ -84,7 +84,8 @@ class ChangesTable(QWidget):
         self.setVisible(first < last)
         if first >= last:
             return
-        self._line(0, "Dice, held out", ("before" if first == 0 else f"step {first:,}", "after", "change"))
+        title = f"Dice, {measured or 'held out'}"
+        self._line(0, title, ("before" if first == 0 else f"step {first:,}", "after", "change"))
         for number, (name, (before, after)) in enumerate(by_name.items(), start=1):
             known = before is not None and after is not None
             change = after - before if before is not None and after is not None else math.nan
@@ -145,7 +146,8 @@ class RunView(QWidget):
         self.state.setText(f"{folder.name}: {words[0].lower()}{words[1:]}" if now.working else words)
         self._show_progress(now)
         ended = now.state == "finished"
-        self.changes.show_changes(now.dice if ended else {})
+        split = _split_of(folder)
+        self.changes.show_changes(now.dice if ended else {}, split.get("measured", ""))
         self.changes_title.setVisible(self.changes.isVisibleTo(self))
         self.pictures.show_previews(now.previews, ended=ended)
         newest = max((points[-1][0] for points in now.losses.values()), default=0)
@@ -153,7 +155,7 @@ class RunView(QWidget):
         colours = cycle(LOSS_COLOURS)
         self.losses.show_lines([Line(name, next(colours), points) for name, points in losses])
         self.dice.show_lines([Line(name, _structure_colour(name), points, True) for name, points in now.dice.items()])
-        self.split.setText(_split_of(folder))
+        self.split.setText(split_lines(split["train"], split["validation"], split["notes"]) if split else "")
         self.split.setVisible(bool(self.split.text()))
         notes = [note for note in dict.fromkeys(now.warnings) if note not in self.split.text()]
         self.warnings.setText("\n".join(f"Note: {note}" for note in notes[-_MOST_WARNINGS:]))
@@ -177,12 +179,13 @@ class RunView(QWidget):
         self.show_run(Path(), RunState())
 
 
-def _split_of(folder: Path) -> str:
+def _split_of(folder: Path) -> dict[str, Any]:
+    """What ``split.json`` says; nothing where it is not there or damaged."""
     try:
         values = json.loads((folder / "split.json").read_text(encoding="utf-8"))
-        return split_lines(values["train"], values["validation"], values["notes"])
+        return {**values, **{name: [str(part) for part in values[name]] for name in ("train", "validation", "notes")}}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 def _structure_colour(name: str) -> str:

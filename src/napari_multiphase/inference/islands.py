@@ -39,7 +39,7 @@ def without_islands(
         parts, number = components(inside > 0)
         if number > 1:
             sizes = np.bincount(parts.ravel(), inside.ravel(), minlength=number + 1)
-            far = (parts > 0) & (parts != sizes.argmax())
+            far = (parts > 0) & np.not_equal(parts, sizes.argmax())
             gone[..., ids] |= far[..., None]
             ml[organ] = float(inside[far].sum()) * grid.voxel_ml
     if not ml:
@@ -50,7 +50,8 @@ def without_islands(
         for array in (found.labels, best.second, best.p_first, best.p_second, found.confidence)
     )
     rows, columns = np.ix_(cells[1], cells[2])
-    for z in np.flatnonzero(gone.any((1, 2, 3))[cells[0]]):
+    touched = gone.reshape(len(gone), -1).max(axis=1)
+    for z in np.flatnonzero(touched[cells[0]]):
         where = gone[cells[0][z]][rows, columns, first[z]]
         second[z][where] = first[z][where]
         first[z][where], confidence[z][where] = BACKGROUND, _UNSURE

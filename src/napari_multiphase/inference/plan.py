@@ -24,7 +24,7 @@ from napari_multiphase.inference.device import (
 from napari_multiphase.inference.emit import CHUNK_FLOATS
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.grids import network_grid
-from napari_multiphase.inference.room import MORE_MEMORY, less_words, memory_words, process_bytes, shortage
+from napari_multiphase.inference.room import fitting, memory_words, process_bytes
 from napari_multiphase.inference.tiles import Shape, Tiles, fit_tile
 from napari_multiphase.io.models import with_synthetic_branch
 from napari_multiphase.model import Model, ModelCard
@@ -153,21 +153,16 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
     wanted = choose_settings(traits, device, precision, options.tile_vox, card.tile_vox, largest, overlap, batch)
-    settings = wanted
 
-    free_device_mb = free_mb(device)
-    while True:
-        tiles = {p: settings.tiles_of(grids[p], bodies[p]) for p in phases}
-        ram_mb, vram_mb = _memory_mb(card, traits, study, grids, tiles, settings)
-        short = shortage("segmenting", (ram_mb, vram_mb), (free_ram_mb(), free_device_mb))
-        if not short:
-            break
-        less = settings.smaller()
-        if less is None:
-            raise UserError(f"{short}; {MORE_MEMORY}")
-        settings = less
-    if settings != wanted:
-        notes.append(less_words(settings.words()))
+    def tiles_of(tried: Settings) -> dict[Phase, Tiles]:
+        return {p: tried.tiles_of(grids[p], bodies[p]) for p in phases}
+
+    def memory_mb(tried: Settings) -> tuple[float, float]:
+        return _memory_mb(card, traits, study, grids, tiles_of(tried), tried)
+
+    settings, (ram_mb, vram_mb), less = fitting("segmenting", wanted, memory_mb, (free_ram_mb(), free_mb(device)))
+    notes += less
+    tiles = tiles_of(settings)
     seconds = _seconds(card, traits, study, tiles, settings)
     first = traits.region or traits.rounds is not None
     per_phase = {

@@ -15,7 +15,7 @@ from napari_multiphase.inference.context_tiles import ContextTiles, cheapest_til
 from napari_multiphase.inference.cost import TranslationCost, translation_cost
 from napari_multiphase.inference.device import choose_device, device_words, free_mb, free_ram_mb, speed_vox_s
 from napari_multiphase.inference.grids import network_grid
-from napari_multiphase.inference.room import MORE_MEMORY, less_words, memory_words, process_bytes, shortage
+from napari_multiphase.inference.room import fitting, memory_words, process_bytes
 from napari_multiphase.inference.tiles import Shape
 from napari_multiphase.io.models import translator_traits
 from napari_multiphase.model import Model, ModelCard
@@ -129,18 +129,10 @@ def prepare_translation(model: Model, study: Study, to: Phase, options: Translat
     free = free_ram_mb(), free_mb(device)
     most_vox = _most_vox(cost, precision, free, options.memory_gb)
     wanted = _settings(traits, device, precision, grid.shape, options.tile_vox, most_vox)
-    settings = wanted
-    while True:
-        ram_mb, vram_mb = _memory_mb(study, source, grid, cost, settings)
-        short = shortage("translating", (ram_mb, vram_mb), free)
-        if not short:
-            break
-        less = settings.smaller()
-        if less is None:
-            raise UserError(f"{short}; {MORE_MEMORY}")
-        settings = less
-    if settings != wanted:
-        notes.append(less_words(settings.words()))
+    settings, (ram_mb, vram_mb), less = fitting(
+        "translating", wanted, lambda tried: _memory_mb(study, source, grid, cost, tried), free
+    )
+    notes += less
     passes = len(cost.until_norm) if settings.tiles.count > 1 else 0
     seconds = _seconds(card, to, cost, settings, volume.data.size)
     plan = TranslationPlan(

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-"""What the system says where another process holds it."""
+import psutil
+
+_BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _FAR = 1 << 20
 """Windows keeps others from reading a locked byte, so the byte is none of the text."""
 
@@ -26,18 +27,24 @@ if hasattr(os, "register_at_fork"):  # a helper that outlives its killed parent 
 def hold(path: Path) -> IO[bytes]:
     """`path`, made where it is missing, open and locked, with this process named in it; `release` ends it.
 
-    Raises OSError with an `errno` of `BUSY` where it is held, with another one where the system has no locks there.
+    Raises BlockingIOError where it is held, another OSError where it cannot be made or the system has no locks there.
     """
     handle = path.open("a+b", buffering=0)
     try:
         _lock(handle)
         handle.truncate(0)
-        handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        handle.write(json.dumps(whoami()).encode())
     except OSError:
         handle.close()
         raise
     _held.add(handle)
     return handle
+
+
+def whoami() -> dict[str, str | int | float]:
+    """How this process is known again: numbers are given anew, so its creation belongs to it (seconds since 1970)."""
+    own = psutil.Process()
+    return {"pid": own.pid, "host": socket.gethostname(), "created_s": own.create_time()}
 
 
 def release(handle: IO[bytes]) -> None:
@@ -68,14 +75,12 @@ def briefly(path: Path, wait_s: float = 10.0) -> Iterator[None]:
     while handle is None:
         try:
             handle = hold(path)
-        except OSError as error:
-            if error.errno not in BUSY or not path.exists():
-                break
-            if error.errno == errno.EACCES and not os.access(path, os.W_OK):
-                break
+        except BlockingIOError as error:
             if time.monotonic() > until:
                 raise TimeoutError(owner(path)) from error
             time.sleep(0.01)
+        except OSError:
+            break
     try:
         yield
     finally:
@@ -84,13 +89,18 @@ def briefly(path: Path, wait_s: float = 10.0) -> Iterator[None]:
 
 
 def _lock(handle: IO[bytes]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-        handle.seek(_FAR)
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        handle.seek(0)
-    else:
-        import fcntl
+            handle.seek(_FAR)
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+            handle.seek(0)
+        else:
+            import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        raise

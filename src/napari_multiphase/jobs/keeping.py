@@ -70,7 +70,8 @@ def recall(context: Context, study: Study, inputs: Sequence[Path] = ()) -> dict[
     `inputs` are what was opened: a workspace is its own home, everything else is kept in the user's data folder.
     """
     from napari_multiphase.studies.annotation import peek
-    from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, default_folder, workspace_in
+    from napari_multiphase.studies.study_file import STUDY_FILE
+    from napari_multiphase.studies.workspace import Workspace, default_folder, workspace_in
 
     opened = workspace_in(inputs)
     folder = opened.folder if opened is not None and opened.id == study.id else default_folder(study)

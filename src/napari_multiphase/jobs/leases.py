@@ -6,13 +6,10 @@ session ends. A session whose client died is swept by the next client: its lock 
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import shutil
-import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_multiphase.io.lock import hold, release
 
 _PREFIX = "session-"
 
@@ -123,7 +122,6 @@ class Session:
         sweep(parent)
         self.root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)).resolve()
         self._lock = _locked(self.root / "lock")
-        (self.root / "owner.json").write_text(json.dumps({"pid": os.getpid()}), encoding="utf-8")
 
     def folder(self, job: str) -> Path:
         """The folder of one job."""
@@ -148,7 +146,7 @@ class Session:
     def close(self) -> None:
         """Remove the session folder."""
         if self._lock is not None:
-            self._lock.close()
+            release(self._lock)
             self._lock = None
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -171,33 +169,15 @@ def sweep(parent: Path) -> int:
         lock = _locked(file) if file.exists() else None
         if lock is None:
             continue
-        lock.close()
+        release(lock)
         shutil.rmtree(folder, ignore_errors=True)
         swept += 1
     return swept
 
 
-_lock_guard = threading.Lock()
-
-
 def _locked(file: Path) -> IO[bytes] | None:
-    """`file`, open and exclusively locked, or None where another process holds it. The lock ends with its process."""
-    with _lock_guard:
-        try:
-            handle = file.open("ab")
-        except OSError:
-            return None
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                handle.seek(0)
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            return None
-        return handle
+    """`file`, open and locked, or None where another process holds it."""
+    try:
+        return hold(file)
+    except OSError:
+        return None

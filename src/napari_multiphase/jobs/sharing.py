@@ -27,7 +27,8 @@ def share_study(
     was corrected in its workspace `folder`, the default one unless given."""
     from napari_multiphase.studies.share import share_study as run
     from napari_multiphase.studies.shared import Shared, gather, of_prediction, with_corrections
-    from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, default_folder
+    from napari_multiphase.studies.study_file import STUDY_FILE
+    from napari_multiphase.studies.workspace import Workspace, default_folder
 
     if study is None:
         if folder is None:

@@ -6,6 +6,7 @@ are the objects themselves; `codec` takes them across where the caller is anothe
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -308,10 +309,14 @@ def warm(context: Context) -> None:
     import napari_multiphase.inference.segment
     import napari_multiphase.methods  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # what was loaded stays: the search for garbage after each job passes it over
+
 
 def warm_parser(context: Context) -> None:
-    """Load what the first Open needs."""
-    import napari_multiphase.studies  # noqa: F401
+    """Load what the next Open or Correct needs: a second of CPU."""
+    import napari_multiphase.studies.annotation
+    import napari_multiphase.studies.open  # noqa: F401
 
 
 def _model(model: Model | str | None) -> Model:

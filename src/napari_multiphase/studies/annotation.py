@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.io.lock import BUSY, hold, owner, release
+from napari_multiphase.io.lock import hold, owner, release
 from napari_multiphase.labels import BACKGROUND
 from napari_multiphase.studies import annotation_file as files
 from napari_multiphase.studies.annotation_file import told
@@ -86,8 +86,8 @@ class Annotation:
         if path.exists():
             raise UserError(f"{path} exists already: open it instead, nothing is written over it")
         if states is None:
-            present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-            states = {int(label): "predicted" for label in present if label != BACKGROUND}
+            counts = sum(np.bincount(part.ravel(), minlength=256) for part in labels)  # by slice: in 64-bit numbers
+            states = {int(label): "predicted" for label in np.flatnonzero(counts) if label != BACKGROUND}
         with atomic_path(path) as part, told(path):
             files.write_new(part, labels, grid, dict(states), model)
         return Annotation.open(path, write=True)
@@ -303,12 +303,12 @@ def _hold(path: Path) -> IO[bytes] | None:
     place = path.with_suffix(".lock")
     try:
         return hold(place)
-    except OSError as error:
-        if error.errno in BUSY and place.exists():
-            raise UserError(
-                f"{path} is being corrected in another window ({owner(place)}): close it there first; here it can be "
-                "looked at, not changed"
-            ) from error
+    except BlockingIOError as error:
+        raise UserError(
+            f"{path} is being corrected in another window ({owner(place)}): close it there first; here it can be "
+            "looked at, not changed"
+        ) from error
+    except OSError:
         return None
 
 

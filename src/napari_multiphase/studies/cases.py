@@ -11,7 +11,8 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.io.places import data_folder
 from napari_multiphase.studies.annotation import StructureState, peek
 from napari_multiphase.studies.predictions import describe
-from napari_multiphase.studies.workspace import STUDY_FILE, PredictionEntry, Workspace
+from napari_multiphase.studies.study_file import STUDY_FILE, PredictionEntry
+from napari_multiphase.studies.workspace import Workspace
 from napari_multiphase.volume import Phase
 
 

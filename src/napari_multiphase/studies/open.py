@@ -13,7 +13,8 @@ from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.studies.fit import LEAST_OVERLAP_MM, report
 from napari_multiphase.studies.phases import arterial_share, is_delayed, is_unenhanced, recognise
 from napari_multiphase.studies.scans import Loader, Scan, as_named, find_scans, with_guess
-from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
+from napari_multiphase.studies.study_file import STUDY_FILE
+from napari_multiphase.studies.workspace import Workspace
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study
 from napari_multiphase.volume import Phase, Volume
 

@@ -19,7 +19,8 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_new_folder
 from napari_multiphase.studies.annotation_file import MOST_VOXELS
 from napari_multiphase.studies.chunks import pack, unpack
-from napari_multiphase.studies.workspace import PredictionEntry, Workspace
+from napari_multiphase.studies.study_file import PredictionEntry
+from napari_multiphase.studies.workspace import Workspace
 from napari_multiphase.study import PhasePrediction, Prediction, Study, TwoBest
 from napari_multiphase.volume import Grid, Phase
 

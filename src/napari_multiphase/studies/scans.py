@@ -16,7 +16,8 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
 from napari_multiphase.io import dicom
 from napari_multiphase.io.images import format_of, is_synthetic, read_image
-from napari_multiphase.studies.workspace import STUDY_FILE, Workspace
+from napari_multiphase.studies.study_file import STUDY_FILE
+from napari_multiphase.studies.workspace import Workspace
 from napari_multiphase.study import PhaseGuess
 from napari_multiphase.volume import Volume
 

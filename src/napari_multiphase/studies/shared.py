@@ -19,7 +19,8 @@ from napari_multiphase.studies.annotation import Annotation, StructureState
 from napari_multiphase.studies.open import build_study
 from napari_multiphase.studies.predictions import read_prediction
 from napari_multiphase.studies.scans import Loader, find_scans
-from napari_multiphase.studies.workspace import STUDY_FILE, Workspace, recalled
+from napari_multiphase.studies.study_file import STUDY_FILE
+from napari_multiphase.studies.workspace import Workspace, recalled
 from napari_multiphase.study import PhaseTransform, Prediction, Study
 from napari_multiphase.volume import Phase, Volume
 

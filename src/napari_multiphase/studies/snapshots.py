@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
-from napari_multiphase.io.lock import BUSY, hold, owner, release
+from napari_multiphase.io.lock import hold, owner, release
 from napari_multiphase.studies.annotation import Annotation
 
 FOLDER = "snapshots"
@@ -79,9 +79,9 @@ def recover(path: Path) -> Snapshot:
     path = Path(path)
     try:
         lock = hold(path.with_suffix(".lock"))
+    except BlockingIOError as error:
+        raise UserError(f"{path} is open in {owner(path.with_suffix('.lock'))}: close it there first") from error
     except OSError as error:
-        if error.errno in BUSY:
-            raise UserError(f"{path} is open in {owner(path.with_suffix('.lock'))}: close it there first") from error
         raise UserError(f"cannot write beside {path}: {error.strerror or error}; check the folder") from error
     try:
         for snapshot in reversed(snapshots(path)):

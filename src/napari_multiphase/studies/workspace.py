@@ -6,15 +6,11 @@ paths that cannot leave it. Every change is written whole or not at all.
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pathlib import Path
+from typing import Any
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
@@ -25,113 +21,22 @@ from napari_multiphase.io.lock import briefly
 from napari_multiphase.io.places import data_folder
 from napari_multiphase.io.transforms import read_transform, write_transform
 from napari_multiphase.studies.fit import report
+from napari_multiphase.studies.study_file import (
+    STUDY_FILE,
+    VERSION,
+    AnnotationEntry,
+    PredictionEntry,
+    ScanEntry,
+    StudyFile,
+    TransformEntry,
+    inside,
+    read_study_file,
+    scan_entry,
+)
 from napari_multiphase.study import Finding, PhaseGuess, PhaseTransform, Study, title_of
 from napari_multiphase.volume import Phase, Volume
 
-STUDY_FILE = "study.json"
 LOCK_FILE = ".study.lock"
-FORMAT = "napari-multiphase study"
-VERSION = 3
-"""2: the transform between the phases also lies in ITK files, where a dense one is read from. 3: a title; the states of
-structures lie with the annotation."""
-
-
-def _affine(rows: list[list[float]]) -> list[list[float]]:
-    """Four rows of four finite numbers, the last of them 0 0 0 1."""
-    shaped = len(rows) == 4 and all(len(row) == 4 and all(math.isfinite(v) for v in row) for row in rows)
-    if not shaped or rows[3] != [0.0, 0.0, 0.0, 1.0]:
-        raise ValueError("the transform is not a 4 x 4 matrix of points")
-    return rows
-
-
-def _inside(text: str) -> str:
-    """A relative path, with /, that stays below the folder it is relative to."""
-    path = PurePosixPath(text)
-    drive = len(text) > 1 and text[1] == ":"
-    if not text or path.is_absolute() or drive or "\\" in text or "\0" in text or ".." in path.parts:
-        raise ValueError(f"'{text}' does not stay inside the study's folder")
-    return str(path)
-
-
-InsidePath = Annotated[str, AfterValidator(_inside)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class GuessEntry(_Part):
-    """A `PhaseGuess` as JSON."""
-
-    phase: Phase
-    confidence: float
-    reason: str
-    measures_hu: dict[str, float] = Field(default_factory=dict)
-
-
-class ScanEntry(_Part):
-    """Where a scan lies and how to know it again. `path` is relative to the study's folder where it lies inside."""
-
-    path: str
-    format: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    series_uid: str = ""
-    acquisition_number: int | None = None
-    first_file: str = ""
-    guess: GuessEntry | None = None
-
-    def names(self, series: dicom.Series) -> bool:
-        """Whether a DICOM series is this scan."""
-        same = series.series_uid == self.series_uid and series.acquisition == self.acquisition_number
-        return same and (not self.first_file or self.first_file in series.files)
-
-
-class TransformEntry(_Part):
-    """A `PhaseTransform` as JSON, and where its ITK files lie (`io.transforms`), from which a dense one is read."""
-
-    venous_to_arterial_mm: Annotated[list[list[float]], AfterValidator(_affine)]
-    method: str
-    quality: dict[str, Any] = Field(default_factory=dict)
-    folder: InsidePath | None = None
-    dense: bool = False
-
-    def is_of(self, transform: PhaseTransform) -> bool:
-        """Whether this is `transform`: a registration's figures do not come out the same twice by chance."""
-        own = {name: getattr(self, name) for name in ("venous_to_arterial_mm", "method", "quality")}
-        return self.dense == transform.dense and own == transform.to_dict()
-
-
-class PredictionEntry(_Part):
-    """One kept prediction: its folder inside the study, the model, when, of which revision of the study."""
-
-    folder: InsidePath
-    model: str
-    created: str
-    revision: int = 0
-    notes: list[str] = Field(default_factory=list)
-
-
-class AnnotationEntry(_Part):
-    """The corrected labels of a phase: the file inside the study. Each structure's state lies in that file."""
-
-    model_config = ConfigDict(extra="ignore")  # version 2 named the states here as well
-
-    file: InsidePath
-
-
-class StudyFile(_Part):
-    """The whole of ``study.json``."""
-
-    format: Literal["napari-multiphase study"] = "napari-multiphase study"
-    version: int = VERSION
-    id: str = Field(pattern=r"^[0-9a-f]{6,64}$")
-    title: str = Field(default="", max_length=200)
-    revision: int = Field(default=0, ge=0)
-    created: str
-    scans: dict[Phase, ScanEntry] = Field(min_length=1)
-    transform: TransformEntry | None = None
-    predictions: list[PredictionEntry] = Field(default_factory=list)
-    annotations: dict[Phase, AnnotationEntry] = Field(default_factory=dict)
 
 
 class Workspace:
@@ -152,7 +57,7 @@ class Workspace:
             raise UserError(f"{folder} holds a study already: open it, or choose another folder")
         scans = {}
         for phase, volume in study.volumes.items():
-            scans[phase] = _scan_entry(folder, volume, study.guesses.get(phase))
+            scans[phase] = scan_entry(folder, volume, study.guesses.get(phase))
         state = StudyFile(id=study.id, title=title_of(study), created=_now(), scans=scans)
         workspace = Workspace(folder, state)
         workspace._write(state)
@@ -168,7 +73,7 @@ class Workspace:
         """
         folder = Path(folder).expanduser().resolve()
         folder = folder.parent if folder.name == STUDY_FILE else folder
-        return Workspace(folder, _read(folder / STUDY_FILE))
+        return Workspace(folder, read_study_file(folder / STUDY_FILE))
 
     @property
     def id(self) -> str:
@@ -212,14 +117,14 @@ class Workspace:
         """Where a phase's scan lies."""
         return self.folder / self._state.scans[phase].path
 
-    def resolve(self, inside: str) -> Path:
+    def resolve(self, place: str) -> Path:
         """The full path of something stored in the study's folder; UserError where a link leads out of it."""
         try:
-            path = (self.folder / _inside(inside)).resolve()
+            path = (self.folder / inside(place)).resolve()
         except ValueError as error:
             raise UserError(str(error)) from error
         if not path.is_relative_to(self.folder):
-            raise UserError(f"{inside} leads out of the study's folder {self.folder}")
+            raise UserError(f"{place} leads out of the study's folder {self.folder}")
         return path
 
     def study(self, *, accept_changed: bool = False, on_event: OnEvent = ignore, cancel: Cancel | None = None) -> Study:
@@ -337,7 +242,7 @@ class Workspace:
         what they wrote."""
         try:
             with briefly(self.folder / LOCK_FILE):
-                on_disk = _read(self.folder / STUDY_FILE)
+                on_disk = read_study_file(self.folder / STUDY_FILE)
                 if on_disk.revision != self._state.revision and not additive:
                     raise UserError(f"{self.folder} was changed by another window or process: open the study again")
                 merged = {**on_disk.model_dump(), **change(on_disk), "revision": on_disk.revision + 1}
@@ -393,49 +298,6 @@ def recalled(study: Study, folder: Path | None = None) -> Study:
     except UserError:
         return study
     return study if transform is None else study.with_transform(transform)
-
-
-def _scan_entry(folder: Path, volume: Volume, guess: PhaseGuess | None) -> ScanEntry:
-    source = volume.source
-    if source.format == "memory" or not source.sha256:
-        raise UserError(f"{source.path} was never read from a file: save the scan first, then make a study of it")
-    path = Path(source.path).resolve()
-    inside = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-    header = source.header
-    files = header.get("files") or [""]
-    entry = None
-    if guess is not None:
-        entry = GuessEntry(
-            phase=guess.phase, confidence=guess.confidence, reason=guess.reason, measures_hu=dict(guess.measures_hu)
-        )
-    return ScanEntry(
-        path=inside,
-        format=source.format,
-        sha256=source.sha256,
-        series_uid=str(header.get("series_uid") or ""),
-        acquisition_number=header.get("acquisition_number"),
-        first_file=str(files[0]),
-        guess=entry,
-    )
-
-
-def _read(path: Path) -> StudyFile:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.parent} holds no {STUDY_FILE}: it is not a study's folder") from error
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged and cannot be read: restore it from a copy, or make a new study") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UserError(f"{path} was not written by this program: choose a study's folder")
-    if not isinstance(data.get("version"), int) or data["version"] > VERSION:
-        raise UserError(f"{path} was written by a newer version of this program: update it to open the study")
-    try:
-        return StudyFile.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is damaged ({where}: {first['msg']}): restore it from a copy") from error
 
 
 def _now() -> str:

@@ -29,9 +29,9 @@ from napari_multiphase.imaging.windows import mean_and_std
 from napari_multiphase.inference.grids import network_grid
 from napari_multiphase.io.atomic import atomic_new_folder, atomic_path
 from napari_multiphase.io.datasets import read_dataset
+from napari_multiphase.io.places import data_folder
 from napari_multiphase.labels import IGNORE, UNKNOWN
 from napari_multiphase.registration.rigid import register_rigid
-from napari_multiphase.studies.workspace import data_folder
 from napari_multiphase.training.cases import PhaseArrays, TrainingCase
 from napari_multiphase.training.phantoms import phantom_sources
 from napari_multiphase.training.preflight import Problem, check_case, check_phases, failure, refuse

@@ -64,7 +64,8 @@ class TrainingCase:
         """Whether a prediction of it can be judged: it has what the method reads, and labels there."""
         scans = self.scans if reads == "each" else self.pair or {}
         judged = [scan for phase, scan in scans.items() if reads == "each" or phase == Phase.VENOUS]
-        return bool(self.annotated.any()) and any(len(points) for scan in judged for points in scan.anchors)
+        labelled = bool(self.annotated.any()) or self.corrected
+        return labelled and any(len(points) for scan in judged for points in scan.anchors)
 
     @property
     def corrected(self) -> bool:

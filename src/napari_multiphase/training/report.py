@@ -59,7 +59,7 @@ def write_report(folder: Path) -> Path:
     sections = (
         _header(facts),
         section("Losses", _losses(facts)),
-        section("Dice per structure", _dice(facts)),
+        section(f"Dice per structure{_measured(folder)}", _dice(facts)),
         section("Further figures", _further(facts)),
         section("Held-out slices", _previews(folder)),
         section("Data and split", _split(folder)),
@@ -240,7 +240,14 @@ def _split(folder: Path) -> str:
         split = json.loads(_text(folder / "split.json") or "{}")
     except ValueError:
         return "<p>split.json is damaged.</p>"
-    return "".join(_split_entry(str(name), value) for name, value in split.items()) if isinstance(split, dict) else ""
+    entries = split.items() if isinstance(split, dict) else ()
+    return "".join(_split_entry(str(name), value) for name, value in entries if value != "")
+
+
+def _measured(folder: Path) -> str:
+    """Where held-out cases are measured, if not everywhere."""
+    measured = _mapping(_text(folder / "split.json")).get("measured")
+    return f", {measured}" if measured else ""
 
 
 def _split_entry(name: str, value: Any) -> str:

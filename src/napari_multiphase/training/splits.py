@@ -13,15 +13,19 @@ from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.training.cases import Reads, TrainingCase
 
 SPLIT_FILE = "split.json"
+REVIEWED = "reviewed voxels"
+"""Where cases that were corrected in part are measured."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of the cases to learn from and of those held out; `notes` are what the user should know."""
+    """Ids of the cases to learn from and of those held out; `notes` are what the user should know. `measured` says
+    where held-out cases are measured; "" is everywhere."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    measured: str = ""
 
     def words(self) -> str:
         """For a person: a line per side, then the notes."""
@@ -43,29 +47,40 @@ def split_cases(cases: Sequence[TrainingCase], validation: ValidationConfig, rea
 
     The folds are of the patients by whom a method that `reads` each phase or the pair can be judged: those with a case
     annotated in full, or, where fewer than two have one, in part; all others are learned from (PAPER 004 folds its
-    fully labelled set). A corrected case of which nobody looked at every voxel judges nothing. Where the fold is empty
-    the last of them is held out. Whatever is unusual is said in a note.
+    fully labelled set). Corrected cases of which nobody looked at every voxel judge where there are no others, in what
+    was reviewed. Where the fold is empty the last of them is held out. Whatever is unusual is said in a note.
     """
     if not cases:
         raise UserError("there is no case to learn from; name a data set that has some")
-    judged = [c for c in cases if c.shows(reads) and (c.complete or not c.corrected)]
+    judged = [c for c in cases if c.shows(reads)]
     full = list(dict.fromkeys(c.patient for c in judged if c.complete))
-    partly = [p for p in dict.fromkeys(c.patient for c in judged) if p not in full]
-    patients = full if len(full) > 1 else partly
+    partly = [p for p in dict.fromkeys(c.patient for c in judged if not c.corrected) if p not in full]
+    patients = full if len(full) > 1 or not partly else partly
+    some = list(dict.fromkeys(c.patient for c in judged))
+    if not patients and len(some) >= validation.corrected:
+        patients = some
     held = {patients[i] for i in folds(len(patients), validation.folds)[validation.fold]}
-    notes = []
-    if len(full) + len(partly) < 2:
+    notes, measured = [], ""
+    if not patients and len(some) > 1:
+        notes.append(f"fewer than {validation.corrected} corrected patients: all are learned from, nothing is held out")
+    elif not patients or len(some) < 2:
         held = set()
         notes.append("one patient at most has labels to learn from and to judge by: nothing is held out")
     elif not held:
         held = {patients[-1]}
         where = f"fold {validation.fold} of {validation.folds}"
         notes.append(f"{where} is empty: patient {patients[-1]} is held out instead")
-    if held and not any(c.complete for c in judged if c.patient in held):
+    out = [c for c in judged if c.patient in held]
+    if any(c.corrected and not c.complete for c in out):
+        measured = REVIEWED
+        notes.append(
+            "held-out cases were corrected in part: Dice is taken over what was reviewed there, which is where the "
+            "model was doubted, and everywhere for complete structures"
+        )
+    elif out and not any(c.complete for c in out):
         notes.append("no held-out case is annotated in full: figures speak of the structures that are")
     train = tuple(c.id for c in cases if c.patient not in held)
-    out = tuple(c.id for c in cases if c.patient in held)
-    return Split(train, out, tuple(notes))
+    return Split(train, tuple(c.id for c in cases if c.patient in held), tuple(notes), measured)
 
 
 def write_split(split: Split, validation: ValidationConfig, folder: Path) -> None:
@@ -75,6 +90,7 @@ def write_split(split: Split, validation: ValidationConfig, folder: Path) -> Non
         "train": list(split.train),
         "validation": list(split.validation),
         "notes": list(split.notes),
+        "measured": split.measured,
     }
     with atomic_path(folder / SPLIT_FILE) as part:
         part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -85,6 +101,7 @@ def read_split(folder: Path) -> Split:
     path = folder / SPLIT_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Split(tuple(values["train"]), tuple(values["validation"]), tuple(values["notes"]))
+        sides = tuple(values["train"]), tuple(values["validation"])
+        return Split(*sides, tuple(values["notes"]), str(values.get("measured", "")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); start the run anew in another folder") from error

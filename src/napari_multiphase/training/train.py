@@ -9,7 +9,6 @@ the current step, as Ctrl+C does.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -32,6 +30,7 @@ from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Objective, Stage, stored_state
 from napari_multiphase.model import CARD_FILE, Model
 from napari_multiphase.training.cache import prepare_cases
+from napari_multiphase.training.card import card_of, model_tensors
 from napari_multiphase.training.cases import TrainingCase
 from napari_multiphase.training.checkpoint import FOLDER as CHECKPOINTS
 from napari_multiphase.training.checkpoint import Checkpoint, has_checkpoints, load_checkpoint, save_checkpoint
@@ -45,10 +44,8 @@ from napari_multiphase.training.run_folder import METRICS_FILE, MODEL_FOLDER, RU
 from napari_multiphase.training.sampling import check_draws, draw_batch
 from napari_multiphase.training.splits import Split, read_split, split_cases, write_split
 from napari_multiphase.training.validate import validate
-from napari_multiphase.volume import Phase
 
 DATA_FILE = "data.json"
-WEIGHT_FILES = {"imagenet_weights", "encoder_weights", "translators_from"}
 
 
 def train(
@@ -350,58 +347,3 @@ def load_start(objective: Objective, model: Model) -> None:
     wanted = {name: tuple(t.shape) for name, t in stored_state(objective.nets).items()}
     weights = read_weights(model, wanted)
     objective.nets.load_state_dict({n: torch.from_numpy(w).float() for n, w in weights.items()}, strict=False)
-
-
-def model_tensors(objective: Objective) -> dict[str, np.ndarray]:
-    """The networks as they are stored, by name: float16, vectors (biases, running statistics) in float32."""
-    return {
-        name: t.detach().cpu().to(torch.float16 if t.ndim > 1 else torch.float32).numpy()
-        for name, t in stored_state(objective.nets).items()
-    }
-
-
-def card_of(run: RunConfig, metrics: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The card of the model that `run` trains, without the hash of its weights."""
-    config = method_config(run.method, run.method_config)
-    settings = config.model_dump(mode="json")
-    settings |= dict.fromkeys(settings.keys() & WEIGHT_FILES)  # they went into the weights; nobody else has the files
-    return {
-        "name": run.name,
-        "method": run.method,
-        "config": settings,
-        "labels": list(run.labels),
-        "phases": [phase.value for phase in Phase],
-        "window_hu": list(run.window_hu),
-        "spacing_mm": list(run.spacing_mm),
-        "tile_vox": list(run.patch_vox),
-        "overlap": run.overlap,
-        "in_one_piece": list(run.in_one_piece),
-        "summary": run.summary or method(run.method).summary(config),
-        "training_data": _training_data(run),
-        "phantoms_only": isinstance(run.data, PhantomConfig),
-        "licence": "BSD-3-Clause",
-        "metrics": dict(metrics or {}),
-    }
-
-
-def _anatomy(data: PhantomConfig) -> str:
-    """What shapes the phantoms have."""
-    if not data.atlases:
-        return "parametric"
-    maps = ", ".join(Path(atlas.labels).parent.name or atlas.labels for atlas in data.atlases)
-    return f"{1 - data.parametric_share:.0%} of them deformed from the label maps {maps} and the rest parametric"
-
-
-def _training_data(run: RunConfig) -> str:
-    if isinstance(run.data, PhantomConfig):
-        partly = sum(part.cases for part in run.data.partly)
-        words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
-        kinds = ", ".join(words[kind] for kind in dict.fromkeys(run.data.pathologies))
-        made = _anatomy(run.data)
-        cases = f"{run.data.cases} two-phase phantoms, {made} ({kinds}), a fold of them held out; no patient's scan"
-        cases += f"; {partly} of them labelled in part" if partly else ""
-    else:
-        cases = f"the cases of {run.data.path.name}"
-    start = f", starting from {Path(run.start_from).name}" if run.start_from else ""
-    versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
-    return f"{cases}{start}. Seed {run.seed}, {versions}."

@@ -58,7 +58,7 @@ def validate(
                 {phase: (scan.mean, scan.std) for phase, scan in scans.items()},
             )
             for phase, channels in found.items():
-                sums += _dice(channels, scans[phase].channels, case.annotated)
+                sums += _dice(channels, scans[phase].channels, case.annotated, scans[phase].reviewed)
             if show and found and number == 0:
                 _show(run, scans, found, show)
     totals, counts = processes.total(torch.from_numpy(sums).to(processes.device)).cpu().numpy()
@@ -69,14 +69,27 @@ def validate(
     return values
 
 
-def _dice(found: NDArray[np.uint8], truth: NDArray[np.uint8], annotated: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _dice(
+    found: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    annotated: NDArray[np.bool_],
+    reviewed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
     """(2, K): Dice per channel, and 1 where the channel was `annotated` (K,) and lies in the reference.
 
     Voxels of 255 are left out, and those of 254 where the case is annotated in full. Where it is in part, 254 is none
     of the annotated structures: to find one there is wrong.
+
+    Of a case that was corrected in part only what was `reviewed` is believed, there of every structure. One that is
+    annotated was drawn wherever it lies: to find it elsewhere is wrong, reviewed or not.
     """
     classes = len(annotated)
     judged = truth < UNKNOWN if annotated[0] else truth < IGNORE
+    if reviewed is not None:
+        truth = np.where(reviewed, truth, np.uint8(IGNORE))
+        judged = truth < IGNORE
+        judged |= annotated[found]
+        annotated = np.ones(classes, bool)
     found, truth = found[judged], truth[judged]
     both = np.bincount(truth[truth == found], minlength=classes)
     drawn = np.bincount(truth[truth < UNKNOWN], minlength=classes)

@@ -9,7 +9,7 @@ Implements:
 * Sec. 3, translators G_AV and G_VA -> ``network.PcnNets``, ``nets.translators.ResnetGenerator``
 * Eq. 2, d, adversarial and cycle terms -> ``losses.adversarial.generator_loss``, ``losses.adversarial.cycle_loss``
 * Eq. 3, what the translators minimise, Eq. 4, the collaborative objective -> ``objective.PcnObjective.terms``
-* RSTN, 1/3 (1 - D_coarse) + 2/3 (1 - D_fine) -> ``objective.rstn_terms``, ``losses.segmentation.BinaryDiceLoss``
+* RSTN, 1/3 (1 - D_coarse) + 2/3 (1 - D_fine) -> ``segmentation.rstn_terms``, ``losses.segmentation.BinaryDiceLoss``
 * Sec. 4.1, translators alone, section 1, section 2 -> ``objective.PcnObjective.stages``
 * Sec. 3, Fig. 3, real and synthetic branch fused -> ``network.PcnSegmentor.combine``
 * RSTN, coarse to fine in testing -> ``inference.rounds.refine``

@@ -8,7 +8,7 @@ networks and in L_seg.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,76 +20,19 @@ from napari_multiphase.config.pcn import SLICES
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.models import find_model, tensor_shapes
 from napari_multiphase.io.weights import read_weights
-from napari_multiphase.labels import IGNORE
 from napari_multiphase.losses.adversarial import ImagePool, cycle_loss, discriminator_loss, generator_loss
 from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntropyLoss
 from napari_multiphase.methods.base import Batch, Draw, Objective, Stage, Turn, stored_state
-from napari_multiphase.methods.pcn.network import PcnNets, translator_name, unit
+from napari_multiphase.methods.pcn.network import PcnNets, translator_name
 from napari_multiphase.methods.pcn.rstn import Mode, Rstn
+from napari_multiphase.methods.pcn.segmentation import multi_class_terms, passes, rstn_terms
 from napari_multiphase.nets.patchgan import PatchGan
 from napari_multiphase.nets.resnet import load_encoder
 from napari_multiphase.nets.unet3d import UNet3D
 from napari_multiphase.volume import Phase
 
-COARSE_WEIGHT, FINE_WEIGHT = 1 / 3, 2 / 3
-"""Of RSTN's two networks in its loss (RSTN)."""
 MODES = {"raw": Mode.RAW, "weighted": Mode.WEIGHTED}
 """RSTN's mode by stage; in all others it is `Mode.JOINED`."""
-
-Seg = Callable[[nn.Module, Tensor, Tensor, Tensor, Mode, Iterator[torch.Generator], Tensor | None], dict[str, Tensor]]
-"""(segmentor, image, labels (B, D, H, W), annotated (B, K), mode, draws, what each voxel counts) -> the terms of L_seg
-by name."""
-
-# --- L_seg ---------------------------------------------------------------------------------------------------------
-
-
-def multi_class_terms(loss: DiceCrossEntropyLoss) -> Seg:
-    """Form "unet3d": cross-entropy and soft Dice over all structures."""
-
-    def terms(
-        net: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        annotated: Tensor,
-        mode: Mode,
-        draws: Iterator[torch.Generator],
-        weight: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        return loss(net(x), y, weight)
-
-    return terms
-
-
-def rstn_terms(loss: BinaryDiceLoss) -> Seg:
-    """Form "rstn": 1/3 (1 - D_coarse) + 2/3 (1 - D_fine), D an item's soft Dice over its three slices.
-
-    Where the target is annotated, whatever is not drawn is known not to be it.
-    """
-
-    def terms(
-        net: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        annotated: Tensor,
-        mode: Mode,
-        draws: Iterator[torch.Generator],
-        weight: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        inside, known = y == 1, (y != IGNORE) & annotated[:, 1, None, None, None]
-        found = net(unit(x), inside, mode, draws)
-        coarse, fine = (loss(_wide(logits).sigmoid(), inside, known) for logits in found)
-        return {"coarse": COARSE_WEIGHT * coarse, "fine": FINE_WEIGHT * fine}
-
-    return terms
-
-
-def _passes(net: nn.Module, image: Tensor) -> list[Tensor]:
-    """Logits of a segmentor's networks, without boxes."""
-    return [net.coarse(image), net.fine(image)] if isinstance(net, Rstn) else [net(image)]
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize < 4 else x
 
 
 # --- objective -----------------------------------------------------------------------------------------------------
@@ -234,14 +177,14 @@ class PcnObjective(Objective):
             return [self._judged(phase, image, labels) for phase in Phase for _ in range(2)]
         if turn.name == "segmentors":
             nets = [self.nets.of(phase) for phase in (*(labelled if lam > 0 else ()), *made_of)]
-            return [logits for net in nets for logits in _passes(net, image)]
+            return [logits for net in nets for logits in passes(net, image)]
         if turn.name == "segmentor":
-            return _passes(self._single(turn), image)
+            return passes(self._single(turn), image)
         made = {to: self.nets.translated(to, image) for to in Phase}
         back = [self.nets.translated(to, made[to.other]) for to in Phase]
         judged = [self._judged(to, made[to], labels) for to in Phase]
         through = [(self.nets.of(to), made[to]) for to in made_of] if stage.name == "joint" else []
-        return [*made.values(), *back, *judged, *(logits for net, seen in through for logits in _passes(net, seen))]
+        return [*made.values(), *back, *judged, *(logits for net, seen in through for logits in passes(net, seen))]
 
     def _single(self, turn: Turn) -> nn.Module:
         """The only segmentor that a turn moves."""
