@@ -1,24 +1,54 @@
-"""Windows for the tests: own settings, own scratch, a model made on the spot."""
+"""Windows for the tests: own settings, own data, a model made on the spot, processes that stay for a file's tests."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_multiphase.jobs.client import Client
 from napari_multiphase.labels import STRUCTURES
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the tests of a file keep data and scratch: processes are told when they start, and these outlive a test."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MULTIPHASE_SCRATCH", str(folder / "scratch"))
+        patch.setenv("MULTIPHASE_DATA_DIR", str(folder / "data"))
+        yield folder
+
+
+@pytest.fixture
+def data_folder(home: Path) -> Path:
+    """The user's studies, models and runs; empty at the beginning of each test."""
+    if (home / "data").exists():
+        (home / "data").rename(home / f"data before {time.monotonic_ns()}")
+    return home / "data"
+
+
 @pytest.fixture(autouse=True)
-def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_settings(data_folder: Path, tmp_path: Path) -> None:
     """What the window remembers goes into the test's folder."""
     from qtpy.QtCore import QSettings
 
-    monkeypatch.setenv("MULTIPHASE_SCRATCH", str(tmp_path / "scratch"))
-    monkeypatch.setenv("MULTIPHASE_DATA_DIR", str(tmp_path / "data"))
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing turns while a job runs: without a graphics card each picture of a spinner draws the whole window anew,
+    fifteen times a second, and that is taken from the job. What bars and texts say stays."""
+    from qtpy.QtGui import QMovie
+    from qtpy.QtWidgets import QProgressBar
+
+    set_range = QProgressBar.setRange
+    monkeypatch.setattr(QMovie, "start", lambda movie: None)
+    monkeypatch.setattr(QProgressBar, "setRange", lambda bar, low, high: set_range(bar, low, max(high, low + 1)))
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +81,32 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(folder, card, {k: v.numpy().astype(np.float16) for k, v in state.items()}).folder
 
 
+class KeptClient(Client):
+    """The compute processes of a test file. A window that closes takes its jobs along, not the warm processes."""
+
+    def close(self) -> None:
+        for handle in list(self._handles.values()):
+            handle.cancel()
+        until = time.monotonic() + 10
+        while self._handles and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not self._handles, "a job does not end"
+
+    def end(self) -> None:
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def processes(home: Path) -> Iterator[KeptClient]:
+    """As the window's own (`Session.client`), with its default grace."""
+    client = KeptClient(grace_s=0.8)
+    yield client
+    client.end()
+
+
 @pytest.fixture
-def workbench(make_napari_viewer, tiny_model: Path, qtbot) -> Iterator[tuple]:
-    """(viewer, study dock, segment dock, session) of a real window with both docks."""
+def workbench(make_napari_viewer, tiny_model: Path, processes: KeptClient, qtbot) -> Iterator[tuple]:
+    """(viewer, study dock, segment dock, session) of a real window with all docks."""
     from napari_multiphase.gui.remember import remember
     from napari_multiphase.gui.session import get_session
     from napari_multiphase.gui.workbench import open_workbench
@@ -61,7 +114,9 @@ def workbench(make_napari_viewer, tiny_model: Path, qtbot) -> Iterator[tuple]:
     remember("model_folders", [str(tiny_model)])
     remember("model", str(tiny_model))
     viewer = make_napari_viewer(show=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_multiphase.jobs.client.Client", lambda **_options: processes)
+        session = get_session(viewer)
     docks = open_workbench(viewer)
-    session = get_session(viewer)
     yield viewer, docks["Study"], docks["Segment"], session
     session.close()

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
-from window_steps import WAIT_MS, click
+from window_steps import WAIT_MS, click, drag
 
 from napari_multiphase.imaging.fusion import encode_confidence
 from napari_multiphase.study import PhasePrediction, PhaseTransform, Prediction
@@ -95,35 +95,6 @@ def begun(window, qtbot, tmp_path) -> tuple:
 def press(viewer, key: str) -> None:
     """A key with the canvas in front."""
     viewer.window._qt_viewer._key_map_handler.press_key(key)
-
-
-def drag(qtbot, viewer, points_mm) -> None:
-    """The mouse on the canvas, as Qt sends it: pressed at the first point, moved to the others, released."""
-    from qtpy.QtCore import QEvent, QPointF, Qt
-    from qtpy.QtGui import QMouseEvent
-    from qtpy.QtWidgets import QApplication
-
-    viewer.reset_view()
-    QApplication.processEvents()
-    canvas = viewer.window._qt_viewer.canvas
-    shown = list(viewer.dims.displayed)
-    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-
-    def send(kind, point, button, held) -> None:
-        y, x = (point[axis] for axis in shown)
-        place = canvas.view.scene.transform.map([x, y, 0, 1])
-        at = QPointF(*(float(v) / place[3] for v in place[:2]))
-        assert canvas.native.rect().contains(at.toPoint())
-        event = QMouseEvent(
-            kind, at, canvas.native.mapToGlobal(at.toPoint()).toPointF(), button, held, Qt.KeyboardModifier.NoModifier
-        )
-        QApplication.sendEvent(canvas.native, event)
-
-    send(QEvent.Type.MouseButtonPress, points_mm[0], left, left)
-    for point in points_mm[1:]:
-        send(QEvent.Type.MouseMove, point, none, left)
-        qtbot.wait(20)  # napari takes one move every 5 ms
-    send(QEvent.Type.MouseButtonRelease, points_mm[-1], left, none)
 
 
 def world(session, voxel) -> tuple[float, float, float]:

@@ -16,6 +16,11 @@ LIMIT_MS = 100
 OURS_TO_NAPARI = 1.5  # on a machine where napari itself needs most of LIMIT_MS to add one layer
 
 
+@pytest.fixture
+def still() -> None:
+    """Spinners turn here, as in real life."""
+
+
 class Probe:
     """A 10 ms timer that notes how late each of its ticks comes, and how much this thread computed before it."""
 
@@ -69,9 +74,9 @@ def _watched(work, viewer, qtbot) -> None:
     print(f"computing at most {busy.max():.1f} ms between two ticks; load of the machine before {others:.1f}")
     print(f"napari alone computes {napari_ms:.1f} ms to add a label layer: the limit is {limit_ms:.0f} ms")
     assert len(late) > 50
-    if max(busy.max(), late.max()) >= limit_ms and others > (os.cpu_count() or 1):
-        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so times say nothing")
     assert busy.max() < limit_ms
+    if late.max() >= limit_ms and others > (os.cpu_count() or 1):
+        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so lateness says nothing")
     assert late.max() < limit_ms
 
 

@@ -26,13 +26,13 @@ def prepared(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def dock(prepared, workbench, qtbot, tmp_path):
+def dock(prepared, data_folder, workbench, qtbot):
     """The Train dock in front, its form filled."""
     from napari_multiphase.gui.workbench import bring_forward, open_workbench
 
     if sys.platform != "win32":
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / "training-cache").symlink_to(prepared, target_is_directory=True)
+        data_folder.mkdir(exist_ok=True)
+        (data_folder / "training-cache").symlink_to(prepared, target_is_directory=True)
     made = open_workbench(workbench[0])["Train"]
     bring_forward(made)
     qtbot.waitUntil(lambda: made.setup.form.method.count() > 0, timeout=WAIT_MS)

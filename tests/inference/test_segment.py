@@ -153,6 +153,7 @@ def test_report_says_inputs_plan_times_memory_and_volumes(small_model: Model, pa
     prediction = segment(pair, small_model, CPU)
     report = json.loads(json.dumps(dict(prediction.report)))
     assert len(report["inputs"]["arterial"]["sha256"]) == 64
+    assert report["model"]["labels"] == list(small_model.card.labels)
     assert report["model"]["weights_sha256"] == small_model.card.weights_sha256
     assert report["plan"]["device"] == "cpu"
     assert {"plan", "load", "segment arterial", "segment venous", "fuse", "total"} <= set(report["seconds"])

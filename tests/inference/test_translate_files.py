@@ -86,6 +86,7 @@ def test_name_header_and_report_say_that_it_is_synthetic(identity, files: Path, 
     assert report["model"] == {
         "name": "toy translator",
         "method": "toy-translator",
+        "labels": list(identity.card.labels),
         "weights_sha256": identity.card.weights_sha256,
     }
     assert report["device"]["type"] == "cpu"

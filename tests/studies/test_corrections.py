@@ -42,18 +42,19 @@ def sure() -> np.ndarray:
     return confidence
 
 
-def keep(study: Study, workspace: Workspace) -> None:
+def keep(study: Study, workspace: Workspace, by: str = MODEL, **report) -> None:
     phases = {phase: PhasePrediction(predicted(), sure(), None) for phase in study.volumes}
     grid = study.volumes[V].grid
-    keep_prediction(workspace, study, Prediction(study.id, MODEL, phases, predicted(), sure(), grid, V))
+    made = Prediction(study.id, by, phases, predicted(), sure(), grid, V, report=report)
+    keep_prediction(workspace, study, made)
 
 
-def correct(workspace: Workspace, phase: Phase, grid, states=None) -> tuple[np.ndarray, np.ndarray]:
+def correct(workspace: Workspace, phase: Phase, grid, states=None, model: str = MODEL) -> tuple[np.ndarray, np.ndarray]:
     """Paint a bit of pancreas into slice 8 of a phase and save; labels and what was reviewed."""
     file = workspace.annotation_file(phase)
     file.parent.mkdir(parents=True, exist_ok=True)
     labels, reviewed = predicted(), np.zeros(SHAPE, bool)
-    with Annotation.create(file, labels, grid, model=MODEL) as annotation:
+    with Annotation.create(file, labels, grid, model=model) as annotation:
         labels = labels.copy()
         labels[8, 20:26, 18:22] = 6
         annotation.save(labels, reviewed, {**annotation.states, **(states or {})})
@@ -91,6 +92,14 @@ def test_a_complete_structure_is_annotated_and_where_it_lies_counts(study, works
     assert np.array_equal(raw.labels[V].data, np.where(reviewed | (labels == 6), labels, UNKNOWN))
     channels = channel_table((0, 1, 6), source.told)[raw.labels[V].data]
     assert set(np.unique(channels)) == {2, 254}  # liver and background were not looked at
+
+
+def test_what_a_model_tells_apart_is_known_without_the_model(study, workspace, tmp_path):
+    """It was used from a folder, or is gone: its prediction says it."""
+    keep(study, workspace, "theirs", model={"name": "theirs", "labels": [0, 1, 2, 6, 7]})
+    _, reviewed = correct(workspace, V, study.volumes[V].grid, {6: "complete"}, model="theirs")
+    (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases", "ignore")))
+    assert reviewed.any() and DatasetSource(case).told == {1, 2, 6, 7}
 
 
 def test_everything_complete_is_an_ordinary_case(study, workspace, tmp_path):

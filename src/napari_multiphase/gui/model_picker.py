@@ -13,7 +13,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.gui.dock_parts import row, toggle, wrapped
 from napari_multiphase.gui.model_card import PHANTOMS_ONLY, card_html
 from napari_multiphase.gui.model_sharing import ModelSharing
-from napari_multiphase.gui.remember import recall, remember
+from napari_multiphase.gui.remember import known_models, recall, remember
 from napari_multiphase.gui.session import Session
 
 if TYPE_CHECKING:
@@ -86,12 +86,11 @@ class ModelPicker(QWidget):
             threading.Thread(target=self._find, daemon=True, name="multiphase models").start()
 
     def _find(self) -> None:
-        from napari_multiphase.io.models import installed, read_model
+        from napari_multiphase.io.models import read_model
 
         found: list[Model] = []
         errors: list[str] = []
-        own = [Path(folder) for folder in recall("model_folders", [])]
-        for folder in dict.fromkeys(f.resolve() for f in (*own, *installed()) if f.is_dir()):
+        for folder in known_models():
             try:
                 found.append(read_model(folder))
             except UserError as error:

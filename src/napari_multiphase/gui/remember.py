@@ -42,6 +42,14 @@ def add_recent(paths: list[Path]) -> None:
     remember("recent", [entry, *others][:MOST_RECENT])
 
 
+def known_models() -> list[Path]:
+    """Folders of all models: those used from where they lie, then the installed ones. It reads disks."""
+    from napari_multiphase.io.models import installed
+
+    own = [Path(folder) for folder in recall("model_folders", [])]
+    return list(dict.fromkeys(folder.resolve() for folder in (*own, *installed()) if folder.is_dir()))
+
+
 def preference(section: str, name: str, default: Any) -> Any:
     """A value of napari's Preferences > Multiphase, or `default` where the plugin is not registered."""
     from napari.settings import get_plugin_settings

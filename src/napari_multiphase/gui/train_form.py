@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 from napari_multiphase.gui.dock_parts import allow, row
-from napari_multiphase.gui.remember import recall, remember
+from napari_multiphase.gui.remember import known_models, recall, remember
 
 _PRESETS = {
     "smoke": "try it, 2 min",
@@ -38,13 +38,13 @@ class StartModel:
 
 
 def start_models() -> list[StartModel]:
-    """Every model that is installed, the user's newest first; reads the cards alone."""
+    """Every model that the Segment dock offers, the user's newest first; reads the cards alone."""
     from napari_multiphase.errors import UserError
-    from napari_multiphase.io.models import bundled, installed, read_card
+    from napari_multiphase.io.models import bundled, read_card
     from napari_multiphase.model import CARD_FILE
 
-    found, ours = [], set(bundled())
-    for folder in installed():
+    found, ours = [], {folder.resolve() for folder in bundled()}
+    for folder in known_models():
         try:
             card = read_card((folder / CARD_FILE).read_bytes(), str(folder))
         except (OSError, UserError):

@@ -62,7 +62,12 @@ def common_report(
         "report_version": REPORT_VERSION,
         "study": study.id,
         "inputs": {phase.value: _input(study.volumes[phase]) for phase in read},
-        "model": {"name": model.card.name, "method": model.card.method, "weights_sha256": model.card.weights_sha256},
+        "model": {
+            "name": model.card.name,
+            "method": model.card.method,
+            "labels": list(model.card.labels),
+            "weights_sha256": model.card.weights_sha256,
+        },
         "options": options.model_dump(mode="json"),
         "plan": plan.to_dict(),
         "device": {

@@ -7,6 +7,7 @@ choice (`imaging.training_labels`). Scans stay where they are; DICOM series are 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
     complete = frozenset(label for label, state in states.items() if state == "complete")
     if not complete and not reviewed.any():
         return None
-    told = (_structures(model) | states.keys()) - left_out & STRUCTURES.keys()
+    told = (_structures(workspace, model) | states.keys()) - left_out & STRUCTURES.keys()
     whole = bool(complete) and complete == states.keys() - left_out
     complete = told if whole else complete & STRUCTURES.keys()
     confidence = None if whole or unreviewed != "sure" else _confidence(workspace, phase, model, volume)
@@ -161,8 +162,14 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
     return _Corrected(taught, looked_at, frozenset(told), frozenset(complete))
 
 
-def _structures(model: str) -> frozenset[int]:
-    """What a model's labels tell apart; nothing where the model is gone."""
+def _structures(workspace: Workspace, model: str) -> frozenset[int]:
+    """What a model's labels tell apart, as its kept predictions say, for it need not be installed any more; else its
+    card; nothing where both are gone."""
+    for entry in reversed(workspace.predictions):
+        with suppress(UserError, KeyError, TypeError):
+            if entry.model == model:
+                labels = describe(workspace.resolve(entry.folder))["report"]["model"]["labels"]
+                return frozenset(labels) & STRUCTURES.keys()
     try:
         return frozenset(find_model(model).card.labels) - {BACKGROUND} if model else frozenset()
     except UserError:
