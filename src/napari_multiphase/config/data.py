@@ -30,6 +30,8 @@ class AtlasConfig(Settings):
     """JSON that names the map's values, found in the same way."""
     share: float = Field(default=1.0, gt=0)
     """How often it is taken, against the other maps."""
+    licence: str = ""
+    """Of the map, for the model's card."""
 
 
 class PhantomConfig(Settings):

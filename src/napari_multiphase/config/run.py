@@ -39,6 +39,8 @@ class RunConfig(Settings):
     """Name of the model that comes out."""
     summary: str = ""
     """A sentence for the model's card; empty lets the method say it."""
+    licence: str = "BSD-3-Clause"
+    """Of the model that comes out, for its card; where training data ask for theirs, that."""
     seed: int = Field(default=0, ge=0, lt=1 << 64)
     """Everything random is derived from (seed, stage, step, item). 64 bits, as torch takes."""
     data: Annotated[PhantomConfig | DatasetConfig, Field(discriminator="kind")] = PhantomConfig()

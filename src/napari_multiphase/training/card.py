@@ -44,7 +44,7 @@ def card_of(run: RunConfig) -> dict[str, Any]:
         "summary": run.summary or method(run.method).summary(config),
         "training_data": _training_data(run),
         "phantoms_only": isinstance(run.data, PhantomConfig),
-        "licence": "BSD-3-Clause",
+        "licence": run.licence,
         "metrics": {},
     }
 
@@ -53,7 +53,8 @@ def _anatomy(data: PhantomConfig) -> str:
     """What shapes the phantoms have."""
     if not data.atlases:
         return "parametric"
-    maps = ", ".join(Path(atlas.labels).parent.name or atlas.labels for atlas in data.atlases)
+    named = ((Path(atlas.labels).parent.name or atlas.labels, atlas.licence) for atlas in data.atlases)
+    maps = ", ".join(f"{name} ({licence})" if licence else name for name, licence in named)
     return f"{1 - data.parametric_share:.0%} of them deformed from the label maps {maps} and the rest parametric"
 
 

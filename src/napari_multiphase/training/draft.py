@@ -30,11 +30,11 @@ from napari_multiphase.volume import Phase
 
 PHANTOMS = "phantoms"
 FIELDS = (
-    "method", "name", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "in_one_piece", "batch",
-    "accumulate", "validation", "start_from", "seed", "method_config",
+    "method", "name", "licence", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "in_one_piece",
+    "batch", "accumulate", "validation", "start_from", "seed", "method_config",
 )  # fmt: skip
 """Of a run, those that a plan decides, in the file's order."""
-_OPTIONAL = ("in_one_piece", "start_from", "seed", "method_config")
+_OPTIONAL = ("licence", "in_one_piece", "start_from", "seed", "method_config")
 _SMOKE = "smoke"
 _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
@@ -90,6 +90,7 @@ class Draft:
         self.change(
             start_from=str(model.folder) if Path(name).is_dir() else name,
             name=f"{card.name}-tuned",
+            licence=card.licence,
             labels=card.labels,
             window_hu=card.window_hu,
             spacing_mm=card.spacing_mm,
