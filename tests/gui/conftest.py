@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from napari_multiphase.jobs.client import Client
 from napari_multiphase.labels import STRUCTURES
+
+if TYPE_CHECKING:
+    from napari_multiphase.gui.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +109,30 @@ def processes(home: Path) -> Iterator[KeptClient]:
 
 
 @pytest.fixture
-def workbench(make_napari_viewer, tiny_model: Path, processes: KeptClient, qtbot) -> Iterator[tuple]:
+def session_of(processes: KeptClient) -> Callable[[Any], Session]:
+    """Gives a new viewer its session, which works with the file's processes."""
+    from napari_multiphase.gui.session import get_session
+
+    def made(viewer: Any) -> Session:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("napari_multiphase.jobs.client.Client", lambda **_options: processes)
+            session = get_session(viewer)
+            assert session.client is processes
+        return session
+
+    return made
+
+
+@pytest.fixture
+def workbench(make_napari_viewer, tiny_model: Path, session_of, qtbot) -> Iterator[tuple]:
     """(viewer, study dock, segment dock, session) of a real window with all docks."""
     from napari_multiphase.gui.remember import remember
-    from napari_multiphase.gui.session import get_session
     from napari_multiphase.gui.workbench import open_workbench
 
     remember("model_folders", [str(tiny_model)])
     remember("model", str(tiny_model))
     viewer = make_napari_viewer(show=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_multiphase.jobs.client.Client", lambda **_options: processes)
-        session = get_session(viewer)
+    session = session_of(viewer)
     docks = open_workbench(viewer)
     yield viewer, docks["Study"], docks["Segment"], session
     session.close()

@@ -43,20 +43,19 @@ def prediction(study) -> Prediction:
 
 
 @pytest.fixture
-def window(make_napari_viewer, qtbot, monkeypatch) -> Iterator[tuple]:
+def window(make_napari_viewer, session_of, qtbot, monkeypatch) -> Iterator[tuple]:
     """(viewer, session, correct dock), nothing open yet."""
     from napari_multiphase.gui import workbench
     from napari_multiphase.gui.correct_dock import CorrectDock
-    from napari_multiphase.gui.session import get_session
 
     monkeypatch.setattr(workbench, "_WARM_MS", 3_600_000)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 800)
+    session = session_of(viewer)
     dock = CorrectDock(viewer)
     viewer.window.add_dock_widget(dock, name="Correct (Multiphase)", area="right")
     workbench.bring_forward(dock)
     qtbot.wait(50)
-    session = get_session(viewer)
     yield viewer, session, dock
     session.close()
 
