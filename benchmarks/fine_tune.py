@@ -8,9 +8,11 @@ of 4 x 1.7 x 1.7 mm; the venous scans alone. In three cases a person corrects wh
 put in, region by region in the order of the confidence list (`imaging.uncertain`), until 10 % of the wrong voxels are
 right (or the list ends). The cases are written as `multiphase cases` writes them, the run is what `multiphase plan
 --from` proposes, trained on one CPU thread. Beside it: as many corrections at random places (the same regions, each
-laid over a wrong voxel that is drawn at random); the same cases with no correction (the model learns from what it is
-sure of); and, at the other end, 20 complete cases trained with the same settings. Judged on six cases that nobody
-learned from. The recipe was chosen on other seeds (2000 to 2300) than those here (from 4000).
+laid over a wrong voxel that is drawn at random, as nobody could who does not know what is wrong); as much looking
+anywhere (the same regions laid over voxels in or near organs, drawn at random, until as many voxels were looked at);
+the same cases with no correction (the model learns from what it is sure of); and, at the other end, 20 complete cases
+trained with the same settings. Judged on six cases that nobody learned from. The recipe was chosen on other seeds
+(2000 to 2300) than those here (from 4000).
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ LESIONS = {i for i, s in STRUCTURES.items() if s.kind == "lesion"}
 CORRECTED, COMPLETE, UNSEEN = 3, 20, 6
 SHARE = 0.1
 """Of the wrong voxels, those that are corrected."""
-RUNS = ("corrected", "complete", "random", "uncorrected")
+RUNS = ("corrected", "complete", "random", "anywhere", "uncorrected")
+BY_HAND = ("corrected", "random", "anywhere")
 
 
 # --- cases -------------------------------------------------------------------------------------------------------
@@ -90,12 +93,13 @@ def predicted(study: Study, model: Model) -> Prediction:
 
 
 def corrected(
-    prediction: Prediction, truth: np.ndarray, volume: Volume, rng: np.random.Generator | None
+    prediction: Prediction, truth: np.ndarray, volume: Volume, how: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, dict]:
     """Labels with the true ones put in, what was reviewed, and what that took.
 
-    Regions in the list's order; with `rng` the same regions, each laid over a wrong voxel drawn at random, until as
-    many wrong voxels are right as the list would have led to.
+    `how` : "corrected", regions in the list's order; else the same regions, each laid over a voxel that is drawn:
+        "random", a wrong one, until as many wrong ones are right as the list led to; "anywhere", one at most three
+        voxels from a labelled one, until as many were looked at.
     """
     found = prediction.phases[Phase.VENOUS]
     labels, reviewed = np.array(found.labels), np.zeros(truth.shape, bool)
@@ -107,11 +111,14 @@ def corrected(
         reviewed[region.box] |= region.mask
         structures.add(region.structure)
         taken += 1
-    if rng is not None:
-        goal, listed_regions, taken, structures = np.count_nonzero(wrong & reviewed), regions[:taken], 0, set()
+    if how != "corrected":
+        there = wrong if how == "random" else ndimage.binary_dilation(labels > 0, iterations=3)
+        counts = wrong if how == "random" else np.ones_like(wrong)
+        goal, listed_regions, taken, structures = np.count_nonzero(counts & reviewed), regions[:taken], 0, set()
         reviewed[:] = False
-        while np.count_nonzero(wrong & reviewed) < goal:
-            z, y, x = np.argwhere(wrong & ~reviewed)[rng.integers(np.count_nonzero(wrong & ~reviewed))]
+        while np.count_nonzero(counts & reviewed) < goal:
+            left = there & ~reviewed
+            z, y, x = np.argwhere(left)[rng.integers(np.count_nonzero(left))]
             mask = listed_regions[taken % len(listed_regions)].mask
             at = np.argwhere(mask) - np.array(mask.shape) // 2 + (z, y, x)
             at = at[((at >= 0) & (at < truth.shape)).all(1)]
@@ -133,17 +140,16 @@ def corrected(
     return labels, reviewed, took
 
 
-def correct_by_hand(work: Path, seeds: list[int], model: Model, drawn: bool) -> tuple[Path, list[dict]]:
+def correct_by_hand(work: Path, seeds: list[int], model: Model, how: str) -> tuple[Path, list[dict]]:
     """Three studies opened, segmented, corrected and written as cases, as a person would; (case list, what it took)."""
-    folder, workspaces, took = work / ("random" if drawn else "corrected"), [], []
+    folder, workspaces, took = work / how, [], []
     for seed in seeds:
         volume, truth = scan(seed, work / "scans")
         study = Study(f"{seed:06x}", {Phase.VENOUS: volume})
         workspace = Workspace.create(folder / "studies" / f"study-{seed}", study)
         prediction = predicted(study, model)
         keep_prediction(workspace, study, prediction)
-        rng = np.random.default_rng(seed) if drawn else None
-        labels, reviewed, figures = corrected(prediction, truth, volume, rng)
+        labels, reviewed, figures = corrected(prediction, truth, volume, how, np.random.default_rng(seed))
         file = workspace.annotation_file(Phase.VENOUS)
         file.parent.mkdir(parents=True, exist_ok=True)
         before = np.array(prediction.phases[Phase.VENOUS].labels)
@@ -246,10 +252,10 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
 
     recipe = None
     for name in runs:
-        if name in ("corrected", "random"):
+        if name in BY_HAND:
             kept = work / name / "took.json"
             if not kept.exists():
-                _, took = correct_by_hand(work, hand, model, drawn=name == "random")
+                _, took = correct_by_hand(work, hand, model, name)
                 kept.write_text(json.dumps(took))
             cases, took = work / name / "cases" / "cases.yaml", json.loads(kept.read_text())
         else:
@@ -301,7 +307,7 @@ def readable(results: list[dict]) -> str:
         for label in result["dice"]["before"]["per_structure"]:
             row = " | ".join(f"{result['dice'][name]['per_structure'][int(label)]:.3f}" for name in names)
             lines.append(f"| {name_of(int(label))} | {row} |")
-        for name in ("corrected", "random"):
+        for name in BY_HAND:
             for took in result["runs"].get(name, {}).get("corrections", []):
                 lines.append("")
                 lines.append(
