@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from napari_multiphase.imaging.fusion import fuse
-from napari_multiphase.inference.islands import CELL_MM, island_words, without_islands
+from napari_multiphase.inference.islands import CELL_MM, ORGANS, without_islands
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
@@ -40,15 +40,15 @@ def test_an_island_becomes_background_that_nobody_is_sure_of(label: int, frozen:
     labels = two_parts(label)
     organ = labels.copy()
     organ[ISLAND] = 0
-    result, ml = without_islands(found(labels, frozen=frozen), [LIVER], GRID)
+    result, out = without_islands(found(labels, frozen=frozen), [LIVER], GRID)
     assert np.array_equal(result.labels, organ) and result.two_best is not None
     assert np.array_equal(result.two_best.first, organ)
     assert (result.two_best.second[ISLAND] == label).all() and (result.confidence[ISLAND] == 1).all()
     elsewhere = np.ones(SHAPE, bool)
     elsewhere[ISLAND] = False
     assert (result.confidence[elsewhere] == 200).all() and (result.two_best.p_first[elsewhere] == 250).all()
-    assert ml == {LIVER: pytest.approx(6 * 12 * 12 * 3 * 0.75**2 / 1000)}
-    assert island_words(Phase.VENOUS, ml) == "venous: parts far from their organ were left out (liver 1 ml)"
+    assert out.ml == {LIVER: pytest.approx(6 * 12 * 12 * 3 * 0.75**2 / 1000)}
+    assert out.words(Phase.VENOUS) == "venous: parts far from their organ were left out (liver 1 ml)"
 
 
 def test_the_other_phase_decides_where_an_island_was() -> None:
@@ -69,14 +69,14 @@ def test_what_lies_near_stays_from_part_to_part(gap_mm: float, stays: bool) -> N
             labels[8:14, 10:20, x + gap : x + gap + 4] = LIVER
     else:
         labels[8:14, 10:20, at : at + 4] = LIVER
-    result, ml = without_islands(found(labels.copy()), [LIVER], GRID)
-    assert (np.array_equal(result.labels, labels) and ml == {}) is stays
+    result, out = without_islands(found(labels.copy()), [LIVER], GRID)
+    assert (np.array_equal(result.labels, labels) and out.ml == {}) is stays
 
 
 def test_structures_not_named_stay_as_they_are() -> None:
     spleens = np.where(two_parts() == LIVER, SPLEEN, 0).astype(np.uint8)
-    result, ml = without_islands(found(spleens.copy()), [LIVER], GRID)
-    assert np.array_equal(result.labels, spleens) and ml == {} and island_words(Phase.VENOUS, ml) == ""
+    result, out = without_islands(found(spleens.copy()), [LIVER], GRID)
+    assert np.array_equal(result.labels, spleens) and out.ml == {} and out.words(Phase.VENOUS) == ""
 
 
 @given(seed=st.integers(0, 10_000), label=st.sampled_from([LIVER, SPLEEN]))
@@ -86,13 +86,27 @@ def test_what_stays_is_in_one_piece_and_nothing_else_changes(seed: int, label: i
     labels = np.zeros(SHAPE, np.uint8)
     for z, y, x in rng.integers(0, (21, 45, 45), (6, 3)):
         labels[z : z + 3, 2 * y : 2 * y + 6, 2 * x : 2 * x + 6] = rng.choice([LIVER, SPLEEN])
-    result, ml = without_islands(found(labels.copy()), [label], GRID)
+    result, out = without_islands(found(labels.copy()), [label], GRID)
     changed = result.labels != labels
     assert (labels[changed] == label).all() and (result.labels[changed] == 0).all()
-    assert sum(ml.values()) == pytest.approx(float(changed.sum()) * GRID.voxel_ml)
+    assert sum(out.ml.values()) == pytest.approx(float(changed.sum()) * GRID.voxel_ml)
     again, more = without_islands(result, [label], GRID)
-    assert more == {} and np.array_equal(again.labels, result.labels)
+    assert more.ml == {} and np.array_equal(again.labels, result.labels)
     kept, lost = np.argwhere(result.labels == label), np.argwhere(changed)
     if len(lost):
         apart = cKDTree(kept * GRID.spacing_mm).query(lost * GRID.spacing_mm)[0]
         assert apart.min() > CELL_MM, "an island is at least a cell away"
+
+
+def test_a_scan_without_the_livers_company_keeps_no_organ() -> None:
+    knows = [LIVER, SPLEEN, 3, 4, 5]
+    labels = two_parts()
+    labels[0:3, 40:60, 40:60] = 18
+    result, out = without_islands(found(labels.copy()), knows, GRID)
+    assert not out.abdomen and (result.labels == np.where(labels == 18, 18, 0)).all(), "bones may stay"
+    assert out.words(Phase.VENOUS) == "venous: the scan does not seem to show an abdomen, so no organ is labelled in it"
+    labels[14:24, 30:60, 0:60], labels[14:24, 0:30, 60:90] = SPLEEN, 5
+    result, out = without_islands(found(labels.copy()), knows, GRID)
+    assert out.abdomen and (result.labels == LIVER).sum() >= 12 * 24 * 24 and LIVER in ORGANS
+    alone = without_islands(found(two_parts()), [LIVER], GRID)[1]
+    assert alone.abdomen, "a model that knows no company cannot miss it"

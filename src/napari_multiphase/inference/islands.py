@@ -1,49 +1,73 @@
-"""Parts that lie far from their organ, left out: a network sees a tile at a time and cannot know where the organ is."""
+"""What cannot be, left out: parts far from their organ, and organs in a scan that shows no abdomen.
+
+A network sees a tile at a time; it may take the bladder, or a brain, for a liver.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.imaging.components import components
-from napari_multiphase.labels import BACKGROUND, STRUCTURES, ids_of_group, name_of
+from napari_multiphase.labels import BACKGROUND, IDS_BY_NAME, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
 CELL_MM = 12.0
 """Parts whose voxels lie in touching cells of this side belong together: gaps of one to two cells are bridged."""
+COMPANY_ML = {"spleen": 10.0, "right kidney": 10.0, "left kidney": 10.0, "aorta": 5.0}
+"""Whoever has two of these shows an abdomen."""
+ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
+"""All that a scan of another part of the body does not show."""
 _HALF = (128, 127)
 """Probabilities (of 255) of background and of what an island was taken for: nobody knows."""
 _UNSURE = 1
 """Encoded confidence of an island's voxels: the least that is not "never seen"."""
 
 
-def without_islands(
-    found: PhasePrediction, organs: Sequence[int], grid: Grid
-) -> tuple[PhasePrediction, dict[int, float]]:
-    """`found` without the islands of `organs`, changed in place where it can be; and their ml by organ.
+@dataclass(frozen=True)
+class LeftOut:
+    """What became background: ml by organ; `abdomen` is whether the scan shows one."""
+
+    ml: Mapping[int, float]
+    abdomen: bool = True
+
+    def words(self, phase: Phase) -> str:
+        """In a sentence; there is nothing to say of less than a millilitre."""
+        if not self.abdomen:
+            return f"{phase}: the scan does not seem to show an abdomen, so no organ is labelled in it"
+        parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in self.ml.items() if volume >= 1]
+        return f"{phase}: parts far from their organ were left out ({', '.join(parts)})" if parts else ""
+
+
+def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -> tuple[PhasePrediction, LeftOut]:
+    """`found` without the islands of `organs`, changed in place where it can be; and what was left out.
 
     Of an organ with its lesions, the part with the most voxels stays, and so does what lies near it, from part to part.
     The rest becomes background with the least confidence, so that it stands high among the uncertain regions; what a
-    voxel was taken for is its second class from then on.
+    voxel was taken for is its second class from then on. Where fewer than two of `COMPANY_ML` are there, though the
+    model knows them, no organ stays.
     """
     assert found.two_best is not None
     cells = [np.arange(n) // max(1, round(CELL_MM / mm)) for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
     counts = _counts(found.labels, cells)
-    gone, ml = np.zeros((*counts.shape[:3], 256), bool), {}
-    for organ in organs:
+    gone, abdomen = (
+        np.zeros((*counts.shape[:3], 256), bool),
+        _shows_abdomen(counts.sum((0, 1, 2)) * grid.voxel_ml, organs),
+    )
+    ml = {}
+    for organ in organs if abdomen else ORGANS:
         ids = list(ids_of_group(organ))
         inside = counts[..., ids].sum(-1)
-        parts, number = components(inside > 0)
-        if number > 1:
-            sizes = np.bincount(parts.ravel(), inside.ravel(), minlength=number + 1)
-            far = (parts > 0) & np.not_equal(parts, sizes.argmax())
+        far = _islands(inside) if abdomen else inside > 0
+        if far.any():
             gone[..., ids] |= far[..., None]
             ml[organ] = float(inside[far].sum()) * grid.voxel_ml
     if not ml:
-        return found, {}
+        return found, LeftOut({}, abdomen)
     best = found.two_best
     first, second, p_first, p_second, confidence = (
         array if array.flags.writeable else np.array(array)
@@ -56,7 +80,20 @@ def without_islands(
         second[z][where] = first[z][where]
         first[z][where], confidence[z][where] = BACKGROUND, _UNSURE
         p_first[z][where], p_second[z][where] = _HALF
-    return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), ml
+    return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), LeftOut(ml, abdomen)
+
+
+def _shows_abdomen(ml: NDArray[np.float64], organs: Sequence[int]) -> bool:
+    """Whether two of `COMPANY_ML` are there; `ml` by label id. True where the model is not known to find them."""
+    company = {IDS_BY_NAME[name]: least for name, least in COMPANY_ML.items()}
+    return not company.keys() <= set(organs) or sum(ml[label] >= least for label, least in company.items()) > 1
+
+
+def _islands(inside: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The cells that do not hang together with the part that holds the most voxels; voxels per cell are given."""
+    parts, number = components(inside > 0)
+    sizes = np.bincount(parts.ravel(), inside.ravel(), minlength=number + 1)
+    return np.logical_and(parts > 0, parts != int(sizes.argmax()))
 
 
 def _counts(labels: NDArray[np.uint8], cells: Sequence[NDArray[np.int_]]) -> NDArray[np.int64]:
@@ -69,9 +106,3 @@ def _counts(labels: NDArray[np.uint8], cells: Sequence[NDArray[np.int_]]) -> NDA
         at = (cells[1][y] * shape[2] + cells[2][x]) * kinds + ids[y, x]
         counts[cells[0][z]] += np.bincount(at, minlength=counts.shape[1])
     return counts.reshape(*shape, kinds)
-
-
-def island_words(phase: Phase, ml: Mapping[int, float]) -> str:
-    """What was left out, in a sentence; nothing to say of less than a millilitre."""
-    parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in ml.items() if volume >= 1]
-    return f"{phase}: parts far from their organ were left out ({', '.join(parts)})" if parts else ""

@@ -17,7 +17,7 @@ from napari_multiphase.inference.carrying import carry_to_arterial
 from napari_multiphase.inference.device import remember_speed
 from napari_multiphase.inference.engine import Settings
 from napari_multiphase.inference.inputs import aligned_words, fused_words, make_scan, synthetic_words, transform_of
-from napari_multiphase.inference.islands import island_words, without_islands
+from napari_multiphase.inference.islands import without_islands
 from napari_multiphase.inference.memory import PeakMemory
 from napari_multiphase.inference.plan import PhasePlan, Prepared, prepare
 from napari_multiphase.inference.progress import FUSED_SHARE, Clock, Progress
@@ -133,8 +133,8 @@ def _predict(
         _measure(progress, scan.name, settings, model)
         if card.in_one_piece:
             with clock(f"islands {phase}"):
-                result, islands = without_islands(result, card.in_one_piece, scan.grid)
-            if words := island_words(phase, islands):
+                result, left_out = without_islands(result, card.in_one_piece, scan.grid)
+            if words := left_out.words(phase):
                 on_event(Event("warning", words))
         yield phase, result
 
