@@ -2,8 +2,8 @@
 
 Needs a display, a real one or ``xvfb-run -a -s "-screen 0 1920x1080x24" python docs/screenshots.py``. Opens the sample,
 registers, segments, translates, compares and begins to correct it with the default models, and writes
-docs/images/<what>-<width>x<height>-<theme>.png; README shows <what>.png. ``--real hcc_015_dicom.zip`` does the same
-with a real pair and writes docs/images/real-<what>.png.
+docs/images/<what>.png, which the README shows; with ``--all`` also <what>-<width>x<height>-<theme>.png, to look at.
+``--real hcc_015_dicom.zip`` does the same with a real pair and writes docs/images/real-<what>.png.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=IMAGES)
     parser.add_argument("--model", type=Path, help="a model folder instead of the default model")
     parser.add_argument("--real", type=Path, help="a real pair instead of the sample: one picture of each dock")
+    parser.add_argument("--all", action="store_true", help="every size and theme")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
     settings = tempfile.TemporaryDirectory()  # pictures show a first start, not what this user chose last
@@ -56,7 +57,7 @@ def main() -> None:
     viewer = napari.Viewer(title="napari")
     demo = Demo(viewer, model=options.model)
     viewer.window.resize(*SIZES[0])
-    prefix, look = ("real-", one_look) if options.real else ("", every_look)
+    prefix, look = "real-" if options.real else "", every_look if options.all else one_look
     if options.real:
         demo.open_pair(options.real)
     else:

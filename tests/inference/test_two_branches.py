@@ -95,7 +95,9 @@ def test_the_user_may_weigh_the_branches(form: str, pair: Study, tmp_path: Path)
 
 def test_branches_that_are_not_there_cannot_be_weighed(pair: Study) -> None:
     for plan_or_run in (make_plan, lambda model, study, options: segment(study, model, options)):
-        with pytest.raises(UserError, match=f"'{find_model().card.name}' makes no synthetic images to segment: leave it out"):
+        with pytest.raises(
+            UserError, match=f"'{find_model().card.name}' makes no synthetic images to segment: leave it out"
+        ):
             plan_or_run(find_model(), pair, CPU.model_copy(update={"branch_weight": 0.5}))
 
 
