@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +79,29 @@ def test_structures_not_named_stay_as_they_are() -> None:
     spleens = np.where(two_parts() == LIVER, SPLEEN, 0).astype(np.uint8)
     result, out = without_islands(found(spleens.copy()), [LIVER], GRID)
     assert np.array_equal(result.labels, spleens) and out.ml == {} and out.words(Phase.VENOUS) == ""
+
+
+def test_results_in_files_are_changed_there_and_not_copied(tmp_path: Path) -> None:
+    made = found(two_parts())
+    assert made.two_best is not None
+    arrays = {
+        "labels": made.labels,
+        "second": made.two_best.second,
+        "p1": made.two_best.p_first,
+        "p2": made.two_best.p_second,
+    }
+    for name, array in (arrays | {"confidence": made.confidence}).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    first, second, p_first, p_second, confidence = (
+        np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in (*arrays, "confidence")
+    )
+    result, out = without_islands(
+        PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), [LIVER], GRID
+    )
+    assert out.ml and isinstance(result.labels, np.memmap) and not result.labels[ISLAND].any()
+    assert np.array_equal(np.load(tmp_path / "labels.npy"), result.labels), (
+        "what is read from the file is what was found"
+    )
 
 
 @given(seed=st.integers(0, 10_000), label=st.sampled_from([LIVER, SPLEEN]))

@@ -44,7 +44,7 @@ class LeftOut:
 
 
 def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -> tuple[PhasePrediction, LeftOut]:
-    """`found` without the islands of `organs`, changed in place where it can be; and what was left out.
+    """`found` without the islands of `organs`, changed where it lies, in memory or in its files; and what was left out.
 
     Of an organ with its lesions, the part with the most voxels stays, and so does what lies near it, from part to part.
     The rest becomes background with the least confidence, so that it stands high among the uncertain regions; what a
@@ -54,11 +54,8 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     assert found.two_best is not None
     cells = [np.arange(n) // max(1, round(CELL_MM / mm)) for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
     counts = _counts(found.labels, cells)
-    gone, abdomen = (
-        np.zeros((*counts.shape[:3], 256), bool),
-        _shows_abdomen(counts.sum((0, 1, 2)) * grid.voxel_ml, organs),
-    )
-    ml = {}
+    abdomen = _shows_abdomen(counts.sum((0, 1, 2)) * grid.voxel_ml, organs)
+    gone, ml = np.zeros((*counts.shape[:3], 256), bool), {}
     for organ in organs if abdomen else ORGANS:
         ids = list(ids_of_group(organ))
         inside = counts[..., ids].sum(-1)
@@ -69,10 +66,8 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     if not ml:
         return found, LeftOut({}, abdomen)
     best = found.two_best
-    first, second, p_first, p_second, confidence = (
-        array if array.flags.writeable else np.array(array)
-        for array in (found.labels, best.second, best.p_first, best.p_second, found.confidence)
-    )
+    arrays = (found.labels, best.second, best.p_first, best.p_second, found.confidence)
+    first, second, p_first, p_second, confidence = map(_writable, arrays)
     rows, columns = np.ix_(cells[1], cells[2])
     touched = gone.reshape(len(gone), -1).max(axis=1)
     for z in np.flatnonzero(touched[cells[0]]):
@@ -81,6 +76,14 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
         first[z][where], confidence[z][where] = BACKGROUND, _UNSURE
         p_first[z][where], p_second[z][where] = _HALF
     return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), LeftOut(ml, abdomen)
+
+
+def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The array itself, its file mapped to be changed, or a copy of what is neither."""
+    if array.flags.writeable:
+        return array
+    path = array.filename if isinstance(array, np.memmap) else None
+    return np.array(array) if path is None else np.load(path, mmap_mode="r+")
 
 
 def _shows_abdomen(ml: NDArray[np.float64], organs: Sequence[int]) -> bool:
