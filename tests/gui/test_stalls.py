@@ -74,10 +74,10 @@ def _watched(work, viewer, qtbot) -> None:
     print(f"computing at most {busy.max():.1f} ms between two ticks; load of the machine before {others:.1f}")
     print(f"napari alone computes {napari_ms:.1f} ms to add a label layer: the limit is {limit_ms:.0f} ms")
     assert len(late) > 50
-    worst = max(late.max(), busy.max())
-    if worst >= limit_ms and others > (os.cpu_count() or 1):
-        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so lateness and costs say nothing")
-    assert worst < limit_ms
+    if max(busy.max(), late.max()) >= limit_ms and others > (os.cpu_count() or 1):
+        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so times say nothing")
+    assert busy.max() < limit_ms
+    assert late.max() < limit_ms
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def keep_freed_memory() -> None:
     """From now on this process keeps memory that is freed, where its C library is glibc.
 
     Each step frees large tensors and asks for as many again. Given back to the kernel in between, every page is cleared
-    anew: a quarter of a step's time on a CPU, for a sixth more resident memory.
+    anew: a quarter of a step on a CPU, for a tenth more memory (benchmarks/kept_memory.py).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
