@@ -122,7 +122,7 @@ class _Inner:
         self.spleen = np.nonzero(tissue == IDS_BY_NAME["spleen"])
         self.cava = np.nonzero(tissue == IDS_BY_NAME["inferior vena cava"])
         self.airway = np.nonzero(tissue == CODES["airway"])
-        self.hollow = _hollow(canvas, rng, self.lumps, self.y)
+        self.hollow = _hollow(canvas, rng, self.lumps, self.y, wide)
         self.left, self.right = _chambers(canvas)
         self.moire, self.moire_hu = float(rng.uniform(9, 17)), float(rng.uniform(8, 28))
         self.fatty = float(rng.uniform(0.2, 0.7))
@@ -160,7 +160,7 @@ class _Inner:
 
 
 def _hollow(
-    canvas: Canvas, rng: np.random.Generator, lumps: Array, y: Array
+    canvas: Canvas, rng: np.random.Generator, lumps: Array, y: Array, wide: bool
 ) -> list[tuple[int, str, float, tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]]:
     """Code, content, mottling, where the content is, where gas is; gas gathers in front."""
     out = []
@@ -168,8 +168,9 @@ def _hollow(
     kinds = [(CODES[name], *row) for name, row in CONTENT.items()] + [(ISLAND, "chyme", 15.0, 1.0)]
     for code, name, mottled, level in kinds:
         inside = (canvas.tissue == code) & (canvas.depth_mm > rng.uniform(1.5, 3.5))
-        gas = inside & (lumps + forward > level + rng.normal(0, 0.5)) & (canvas.depth_mm > 2)
-        out.append((code, name, float(mottled), np.nonzero(inside & ~gas), np.nonzero(gas)))
+        gas = inside & (lumps + forward > level + rng.normal(0, 1.2 if wide else 0.5)) & (canvas.depth_mm > 2)
+        lumpy = float(mottled * np.exp(rng.normal(0, 0.6))) if wide else float(mottled)
+        out.append((code, name, lumpy, np.nonzero(inside & ~gas), np.nonzero(gas)))
     return out
 
 

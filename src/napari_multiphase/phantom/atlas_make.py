@@ -7,11 +7,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.atlas_body import BodyModel, load_body
 from napari_multiphase.phantom.atlas_paint import paint_subject
 from napari_multiphase.phantom.atlas_scan import Scanner, sample_image, sample_labels
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
-from napari_multiphase.phantom.atlas_warp import Warp
+from napari_multiphase.phantom.atlas_warp import Organ, Warp
 from napari_multiphase.phantom.lattice import Lattice
 from napari_multiphase.phantom.motion import Breathing, Points
 from napari_multiphase.phantom.spec import PhantomStudy
@@ -20,8 +21,13 @@ from napari_multiphase.volume import Grid, Phase, Volume
 
 CENTRE_MM = (10.0, 55.0)
 """Mean and spread of the level at which a field of view is centred."""
-OWN_SIZES = (1, 2, 3, 4, 7, 8, 6, 17)
-"""Organs that also grow and move on their own."""
+_SOLID, _SOFT = (0.13, -0.25, 0.25), (0.22, -0.3, 0.45)
+OWN_SIZES = {
+    **dict.fromkeys(("liver", "right kidney", "left kidney"), _SOLID),
+    **dict.fromkeys(("spleen", "pancreas", "gallbladder", "colon"), _SOFT),
+    "stomach": (0.35, -0.25, 0.7),
+}
+"""Organs that also grow and move on their own, and how much (`Organ.growth`): a stomach may be empty."""
 
 
 def make_atlas_phantom(spec: AtlasSpec) -> PhantomStudy:
@@ -57,16 +63,16 @@ def make_atlas_phantom(spec: AtlasSpec) -> PhantomStudy:
     return PhantomStudy(MappingProxyType(volumes), MappingProxyType(labels), motion, spec)
 
 
-def _organs(body: BodyModel) -> list[tuple[NDArray[np.float64], float]]:
-    """Centre (x, y, z mm) and reach of the organs that vary on their own."""
+def _organs(body: BodyModel) -> list[Organ]:
+    """Those that vary on their own, where they lie."""
     codes = np.asarray(body.codes[::4, ::4, ::4])
     out = []
-    for code in OWN_SIZES:
-        at = np.argwhere(codes == code)
+    for name, growth in OWN_SIZES.items():
+        at = np.argwhere(codes == IDS_BY_NAME[name])
         if len(at) > 8:
             mm = np.array(body.grid.origin_mm) + 4 * at * np.array(body.grid.spacing_mm)
             reach = float(np.clip(np.linalg.norm(mm.std(axis=0)), 22, 60))
-            out.append((mm.mean(axis=0)[::-1], reach))
+            out.append(Organ(mm.mean(axis=0)[::-1], reach, growth))
     return out
 
 

@@ -10,6 +10,7 @@ from napari_multiphase.labels import IDS_BY_NAME, IGNORE
 from napari_multiphase.phantom.atlas_body import DEPTH_UNIT_MM, BodyModel
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array, Fields
+from napari_multiphase.phantom.atlas_gaps import hollow_kidneys
 from napari_multiphase.phantom.atlas_hu import paint_hu
 from napari_multiphase.phantom.atlas_lesions import add_lesions
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
@@ -31,6 +32,8 @@ from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Grid, Phase
 
 LIVER, LUNGS, BONE, MUSCLE = IDS_BY_NAME["liver"], IDS_BY_NAME["lungs"], IDS_BY_NAME["spine and bones"], CODES["muscle"]
+HOLLOW_SHARE = 0.85
+"""Subjects with fat in the sinus of their kidneys."""
 Where = tuple[slice, slice, slice]
 
 
@@ -54,6 +57,8 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) ->
     depth = np.array(body.depth[where]).astype(np.float32) * np.float32(DEPTH_UNIT_MM)
     canvas = Canvas(grid, tissue, depth, np.empty(0, np.uint8), fields(14.0), fields(3.0), fields)
     _layers(canvas, np.array(body.wall[where]), np.array(body.skin[where]), subject, rng)
+    if rng.random() < HOLLOW_SHARE:
+        hollow_kidneys(canvas, rng)
     lacks_gut = not set(GUT) <= body.structures
     _islands(canvas, np.array(body.wall[where]), lacks_gut, rng)
     _vessels(canvas, rng)

@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull
 
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom import torso, vessels
+from napari_multiphase.phantom.atlas_gaps import fill_stomach, paint_crura
 from napari_multiphase.phantom.atlas_tissues import AIR, BODY, CODES
 from napari_multiphase.phantom.render import Structure
 from napari_multiphase.phantom.shapes import Tube
@@ -46,6 +47,8 @@ def complete(codes: Codes, grid: Grid) -> tuple[Codes, Bytes, Bytes]:
     _paint_missing_vessels(codes, grid, average)
     cavity = _cavity(codes, grid, average, skin)
     wall = _signed(cavity, grid)
+    fill_stomach(codes, grid, average, wall)
+    paint_crura(codes, grid)
     if not _large(codes == LUNGS, grid, 100.0):
         _fill_lungs(codes, grid, wall)
     if not _large((codes == BONE) & (np.abs(x) > 70) & (z > -20) & (np.abs(x) < 170), grid, 25.0):

@@ -14,15 +14,32 @@ from napari_multiphase.phantom.shapes import rotation
 SIZE, AXES, TURN_DEG = 0.12, 0.10, 6.0
 OCTAVES = ((10, (380.0, 640.0), 21.0), (14, (170.0, 300.0), 12.0), (24, (75.0, 130.0), 5.0))
 """Waves, wavelengths and largest standard deviation (mm) of each octave."""
-ORGAN_SIZE, ORGAN_SHIFT_MM = 0.13, 6.0
+ORGAN_SHIFT_MM = 6.0
 LEAST_DETERMINANT = 0.2
 """No volume shrinks below this share on its way to the map: nothing folds, no organ is torn off."""
 _PROBE_MM = 10.0
 
 
 @dataclass(frozen=True)
+class Organ:
+    """An organ that also grows and moves on its own.
+
+    Attributes
+    ----------
+    centre : (3,) mm x, y, z.
+    radius_mm : its reach.
+    growth : standard deviation, least and most of `Bump.growth`.
+    """
+
+    centre: NDArray[np.float64]
+    radius_mm: float
+    growth: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Bump:
-    """An organ's own growth about its centre, and shift; fades with a Gaussian of `radius_mm`."""
+    """An organ's own size and shift about its centre; fades with a Gaussian of `radius_mm`. It leads from the subject
+    to the map: a positive `growth` makes the subject's organ smaller."""
 
     centre: NDArray[np.float64]
     radius_mm: float
@@ -46,8 +63,8 @@ class Warp:
     strength: float = 1.0
 
     @staticmethod
-    def draw(rng: np.random.Generator, organs: Sequence[tuple[NDArray[np.float64], float]], strength: float) -> Warp:
-        """`organs`: (centre mm, radius mm) of those that vary on their own."""
+    def draw(rng: np.random.Generator, organs: Sequence[Organ], strength: float) -> Warp:
+        """Of `strength` at most 1.5; less where anything would fold."""
         size = float(np.clip(rng.normal(1.0, SIZE), 0.78, 1.26))
         scale = size * np.clip(rng.normal(1.0, AXES, 3), 0.82, 1.18)
         turn = rotation(*np.clip(rng.normal(0.0, TURN_DEG, 3), -15, 15))
@@ -56,12 +73,12 @@ class Warp:
         waves = tuple(Waves.draw(rng, n, lengths, sd * float(rng.uniform(0.25, 1.0))) for n, lengths, sd in OCTAVES)
         bumps = tuple(
             Bump(
-                centre,
-                radius,
-                float(np.clip(rng.normal(0, ORGAN_SIZE), -0.25, 0.25)),
+                organ.centre,
+                organ.radius_mm,
+                float(np.clip(rng.normal(0, organ.growth[0]), *organ.growth[1:])),
                 np.clip(rng.normal(0, ORGAN_SHIFT_MM, 3), -12, 12),
             )
-            for centre, radius in organs
+            for organ in organs
         )
         warp = Warp(matrix, waves, bumps, strength)
         while warp.strength > 0.02 and warp.least_determinant() < LEAST_DETERMINANT:
