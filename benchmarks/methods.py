@@ -243,11 +243,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--simplest", action="store_true", help="compare with the simplest baseline alone")
+    parser.add_argument("--without", nargs="+", default=[], metavar="BASELINE", help="leave these baselines out")
     parser.add_argument("--commands", action="store_true", help="print what has to be trained first, and stop")
     args = parser.parse_args()
     family = FAMILIES[args.family]
     if args.simplest:
         family = replace(family, baselines=family.baselines[:1])
+    family = replace(family, baselines=tuple(name for name in family.baselines if name not in args.without))
     missing = commands(family, args.seeds, args.runs)
     if args.commands:
         print("\n".join(missing))
@@ -261,7 +263,8 @@ def main() -> None:
     found = evaluate(models, family.pathologies, args.cases, family.by_phase)
     result = {
         "command": f"python benchmarks/methods.py --family {args.family} --seeds {' '.join(map(str, args.seeds))}"
-        + (" --simplest" if args.simplest else ""),
+        + (" --simplest" if args.simplest else "")
+        + (f" --without {' '.join(args.without)}" if args.without else ""),
         "machine": machine(),
         "cases": args.cases,
         "training_seeds": args.seeds,

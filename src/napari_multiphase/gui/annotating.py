@@ -18,7 +18,7 @@ from napari_multiphase.events import Event
 from napari_multiphase.gui.autosave import Autosave, Opened, SaveState
 from napari_multiphase.gui.edits import Box, Edit, Edits, follow
 from napari_multiphase.gui.layers import LABELS_OPACITY, add_labels, layers_of, ours
-from napari_multiphase.gui.private import axes_in_view
+from napari_multiphase.gui.strokes import Strokes
 from napari_multiphase.volume import Grid, Phase, Volume
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ class Annotating:
         self._bridge = session.bridge
         self._autosave: Autosave | None = None
         self._folder: Path | None = None
-        self._ignore = False
-        self._at: Any = None
         self._asked: object = None
         self._making: Handle | None = None
         self.preparing = ""
@@ -74,6 +72,7 @@ class Annotating:
         self.confidence: NDArray[np.uint8] | None = None
         self.reviewed: NDArray[np.bool_] = np.zeros((0, 0, 0), bool)
         self.edits: Edits | None = None
+        self._strokes: Strokes | None = None
         self.reading = ""
         self.damaged: Path | None = None
         self.model = ""
@@ -237,13 +236,17 @@ class Annotating:
         session.viewer.layers.selection.active = layer
         if found.reading:
             return
+        autosave = self._autosave
+
+        def touch(box: Box | None) -> None:
+            if autosave is self._autosave:
+                autosave.touch(box)
+
+        self._strokes = Strokes(session.viewer, layer, touch)
         self.edits = Edits(layer.data, self.reviewed, self._edited)
         follow(layer, self.edits)
-        layer.events.labels_update.connect(self._on_stroke)
-        layer.events.set_data.connect(self._on_redrawn)
-        layer.events.data.connect(lambda _event: self._touch(None))
         session.viewer.layers.events.removed.connect(self._on_removed)
-        self._autosave.watch(lambda: (np.asarray(layer.data), found.reviewed))
+        autosave.watch(lambda: (np.asarray(layer.data), found.reviewed))
 
     # --- changing ------------------------------------------------------------------------------------------------
 
@@ -280,38 +283,9 @@ class Annotating:
             self._autosave.snapshot(name)
 
     def _edited(self, edit: Edit) -> None:
-        self._touch(edit.box)
-        if self.layer is not None and len(edit.labels.where):
-            self._ignore = True
-            try:
-                self.layer.refresh(extent=False, thumbnail=False, highlight=False)
-            finally:
-                self._ignore = False
+        if self._strokes is not None:
+            self._strokes.edited(edit)
         self._bridge.changed.emit("edited")
-
-    def _touch(self, box: Box | None) -> None:
-        if self._autosave is not None:
-            self._autosave.touch(box)
-
-    def _on_stroke(self, event: Any) -> None:
-        """A stroke goes on, in the slice in view: it is saved even before it ends."""
-        layer = self.layer
-        shown = axes_in_view(layer) if layer is not None else []
-        if layer is None or len(shown) != 2 or layer.n_edit_dimensions != 2:
-            self._touch(None)
-            return
-        at = layer.world_to_data(self._session.viewer.dims.point)
-        box = [slice(round(float(p)), round(float(p)) + 1) for p in at]
-        for axis, start, size in zip(shown, event.offset, event.data.shape, strict=False):
-            box[axis] = slice(int(start), int(start) + int(size))
-        self._touch((box[0], box[1], box[2]))
-
-    def _on_redrawn(self, _event: Any) -> None:
-        """Drawn anew in the same place: someone changed the array and called `refresh`."""
-        dims = self._session.viewer.dims
-        at, self._at = self._at, (dims.point, dims.displayed)
-        if at == self._at and not self._ignore:
-            self._touch(None)
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.layer:
@@ -354,21 +328,9 @@ class Annotating:
     @property
     def saved(self) -> str:
         """How safe the work is, in words; empty while nothing is being corrected."""
-        state = self.save_state
         if self.layer is None:
             return ""
-        if self.reading:
-            return "Open in another window: look, not change"
-        if state.kind == "failed":
-            return f"NOT SAVED: {state.why}"
-        if state.kind == "saving":
-            return "Saving"
-        if state.kind == "unsaved":
-            return "Not yet saved"
-        seconds = max(0.0, time.time() - state.safe_at)
-        if seconds < 60:
-            return f"Saved {seconds:.0f} s ago"
-        return f"Saved {seconds / 60:.0f} min ago" if seconds < 5400 else f"Saved {seconds / 3600:.0f} h ago"
+        return "Open in another window: look, not change" if self.reading else self.save_state.words(time.time())
 
     def _of(self, study_id: str) -> bool:
         return self.layer is not None and ours(self.layer).get("study") == study_id

@@ -43,6 +43,19 @@ class SaveState:
     why: str = ""
     states: dict[int, StructureState] | None = None
 
+    def words(self, now: float) -> str:
+        """How safe the work is, for the dock; `now` as `time.time`."""
+        if self.kind == "failed":
+            return f"NOT SAVED: {self.why}"
+        if self.kind == "saving":
+            return "Saving"
+        if self.kind == "unsaved":
+            return "Not yet saved"
+        seconds = max(0.0, now - self.safe_at)
+        if seconds < 60:
+            return f"Saved {seconds:.0f} s ago"
+        return f"Saved {seconds / 60:.0f} min ago" if seconds < 5400 else f"Saved {seconds / 3600:.0f} h ago"
+
 
 @dataclass(frozen=True)
 class Opened:
