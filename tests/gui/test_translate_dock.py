@@ -88,11 +88,12 @@ def test_without_a_study_it_says_what_to_do(workbench, dock, qtbot):
 
 
 def test_from_the_preview_to_the_files(workbench, dock, qtbot, tmp_path):
-    viewer, _study_dock, segment_dock, session = workbench
+    viewer, study_dock, segment_dock, session = workbench
     open_study(qtbot, workbench, dock)
     listed = [dock.picker.chooser.itemText(i) for i in range(dock.picker.chooser.count())]
     assert "tiny csgan" in listed and "tiny" not in listed and "pcn-phantom" not in listed, "only those that translate"
     _the_preview_follows(qtbot, viewer, session, dock)
+    _nothing_is_translated_behind_another_tab(qtbot, viewer, session, dock, study_dock)
 
     click(qtbot, dock.translate)
     wait_for_result(qtbot, session, dock, figures=True)
@@ -141,6 +142,19 @@ def _the_preview_follows(qtbot, viewer, session, dock) -> None:
     assert feed.shown[-1] == 30, "switched off"
     dock.preview.live.click()
     qtbot.waitUntil(lambda: feed.shown[-1] == 31, timeout=WAIT_MS)
+
+
+def _nothing_is_translated_behind_another_tab(qtbot, viewer, session, dock, study_dock) -> None:
+    from napari_multiphase.gui.workbench import bring_forward
+
+    feed, grid = dock.preview.feed, session.study.volumes["arterial"].grid
+    bring_forward(study_dock)
+    qtbot.waitUntil(lambda: not dock.preview.seen, timeout=WAIT_MS)
+    viewer.dims.set_point(0, grid.origin_mm[0] + 33 * grid.spacing_mm[0])
+    qtbot.wait(200)
+    assert not feed.busy and feed.shown is None
+    bring_forward(dock)
+    qtbot.waitUntil(lambda: feed.shown is not None and feed.shown[-1] == 33, timeout=WAIT_MS)
 
 
 def _the_layers(viewer, session) -> None:

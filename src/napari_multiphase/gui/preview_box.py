@@ -26,6 +26,10 @@ class PreviewBox(QWidget):
     ----------
     options : what the jobs are given.
     result_of : the whole volume's result of a phase, or None: the preview says how far it is from it.
+
+    Attributes
+    ----------
+    seen : whether its dock is in front; behind another tab Qt calls a widget visible too.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class PreviewBox(QWidget):
         self._to = Phase.VENOUS
         self._model: Model | None = None
         self._found: dict[str, Any] = {}
+        self.seen = True
         self.feed = PreviewFeed(session, self._show_preview, self._no_preview)
         self.live = toggle("Live", "Translate the slice on screen while you scroll")
         self.live.setChecked(not recall("no_live_preview", False))
@@ -78,7 +83,7 @@ class PreviewBox(QWidget):
         if study is None or to.other not in study.volumes:
             self.clear()
             return
-        if model is None or not self.live.isChecked() or not self.isVisible() or dims.ndim != 3:
+        if model is None or not self.live.isChecked() or not (self.seen and self.isVisible()) or dims.ndim != 3:
             return
         grid = study.volumes[to.other].grid
         index = round((dims.point[0] - grid.origin_mm[0]) / grid.spacing_mm[0])

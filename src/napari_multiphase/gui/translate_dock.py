@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.model_sharing import MODEL_TASKS
 from napari_multiphase.gui.preview_box import PreviewBox
+from napari_multiphase.gui.private import dock_of
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.results import plan_in_words
 from napari_multiphase.gui.session import Session, get_session
@@ -47,6 +49,7 @@ class TranslateDock(Dock):
         super().__init__()
         self.session: Session = get_session(napari_viewer)
         self.model: Model | None = None
+        self._watched = False
         self.translating = Translating(self.session, self._arrived)
         self._build()
         self.body.addStretch(1)
@@ -126,9 +129,22 @@ class TranslateDock(Dock):
         self.session.bridge.later(_SEEN_MS, self._seen)
 
     def _seen(self) -> None:
-        if self.isVisible():
-            self.picker.look()
-            self.preview.ask()
+        if not self.isVisible():
+            return
+        if not self._watched:
+            self._watched = True
+            with suppress(LookupError):  # a tab that comes to the front, or goes behind, gets no event
+                dock_of(self).visibilityChanged.connect(self._on_front)
+            self.preview.seen = not self.visibleRegion().isEmpty()
+        self.picker.look()
+        self.preview.ask()
+
+    def _on_front(self, shown: bool) -> None:
+        self.preview.seen = shown
+        if shown:
+            self.session.bridge.later(_SEEN_MS, self._seen)
+        else:
+            self.preview.feed.forget()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Nobody looks."""
