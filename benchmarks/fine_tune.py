@@ -10,9 +10,9 @@ right (or the list ends). The cases are written as `multiphase cases` writes the
 --from` proposes, trained on one CPU thread. Beside it: as many corrections at random places (the same regions, each
 laid over a wrong voxel that is drawn at random, as nobody could who does not know what is wrong); as much looking
 anywhere (the same regions laid over voxels in or near organs, drawn at random, until as many voxels were looked at);
-the same cases with no correction (the model learns from what it is sure of); and, at the other end, 20 complete cases
-trained with the same settings. Judged on six cases that nobody learned from. The recipe was chosen on other seeds
-(2000 to 2300) than those here (from 4000).
+the same cases with no correction, where there is a row of it (the model learns from what it is sure of); and, at the
+other end, 20 complete cases trained with the same settings. Judged on six cases that nobody learned from. The recipe
+was chosen on other seeds (2000 to 2300) than those here (from 4000).
 """
 
 from __future__ import annotations
@@ -192,6 +192,8 @@ def tuned(work: Path, name: str, cases: Path, recipe: dict | None, steps: int | 
     change = {"name": f"{MODEL}-{name}", "method_config": settings, "threads": 1, "device": "cpu", "validation": fold}
     run = RunConfig.model_validate({**planned.model_dump(), **change})
     folder, note = work / name / "run", work / name / "run.json"
+    if note.exists() and json.loads(note.read_text())["method_config"] != settings:
+        raise SystemExit(f"{work / name} was trained with other settings: give another --work, or remove it")
     if not note.exists():
         cpu, wall = time.process_time(), time.perf_counter()
         train(run, folder, processes=1, on_event=_say)
@@ -250,6 +252,8 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
         nobody = np.zeros(truth.shape, bool)
         return volume, training_labels(np.asarray(found.labels), nobody, (), np.asarray(found.confidence))
 
+    if runs[0] != "corrected":
+        raise SystemExit("--runs begins with corrected: its settings are those of all others")
     recipe = None
     for name in runs:
         if name in BY_HAND:

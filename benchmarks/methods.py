@@ -7,9 +7,11 @@ Reads the finished runs ``runs/<configuration>-s<seed>`` of a method's configura
 data and seeds. Every model segments every phantom as the program does (`inference.segment` after rigid registration).
 Phantoms have seeds 0 to 9, training uses 1000 and up. Dice of a structure counts where the structure is present; an
 organ with its lesions is scored as well. A method that gives one map is scored on the venous grid, the others on both
-phases (mean; of PCN, which claims a gain in each phase from that phase's scan alone, each by itself). Differences are
-paired by case and training seed; the 95 % interval is a bootstrap over cases and seeds (both drawn with replacement,
-10,000 times, percentiles widened for few cases).
+phases (mean; of PCN, which claims a gain in each phase from that phase's scan alone, each by itself). PCN's runs with
+one labelled phase differ as their configurations say: `-one-phase` of every seed takes the translators of the bundled
+pcn-phantom-translate, which learned beside labels of both phases. Differences are paired by case and training seed; the
+95 % interval is a bootstrap over cases and seeds (both drawn with replacement, 10,000 times, percentiles widened for
+few cases).
 Writes benchmarks/results/methods-<family>.json.
 """
 
@@ -55,6 +57,8 @@ class Family:
     baselines: tuple[str, ...]
     pathologies: tuple[Pathology, ...]
     by_phase: bool = False
+    beside: tuple[tuple[str, str], ...] = ()
+    """Baselines that are compared with each other too."""
 
 
 FAMILIES = {
@@ -68,6 +72,7 @@ FAMILIES = {
         ),
         ("none", "liver", "pancreas"),
         by_phase=True,
+        beside=(("pcn-phantom-translate-one-phase", "pcn-phantom-translate-one-phase-plain"),),
     ),
     "hpn": Family("hpn-phantom", ("hpn-phantom-fusion", "hpn-phantom-hypernet"), ("pancreas",)),
     "urim": Family("urim-phantom", ("urim-phantom-ilf", "urim-phantom-sam"), ("liver",)),
@@ -182,16 +187,21 @@ def compare(found: dict[str, Any], family: Family) -> dict[str, Any]:
     named = dict.fromkeys(name for by_case in first.values() for scores in by_case for name in scores)
     structures = [*(name for name in named if name != MEAN), MEAN]
     means = {n: {s: round(float(np.nanmean(matrix(by, s))), 4) for s in structures} for n, by in found.items()}
-    gains: dict[str, Any] = {}
-    for name in family.baselines:
-        gains[name] = {}
-        for structure in structures:
-            difference = matrix(first, structure) - matrix(found[name], structure)
-            low, high = interval(difference)
-            each = [round(float(value), 4) for value in np.nanmean(difference, axis=1)]
-            gain = {"mean": round(float(np.nanmean(difference)), 4), "low": round(low, 4), "high": round(high, 4)}
-            gains[name][structure] = gain | {"by_training_seed": each}
-    return {"dice": means, "gain_over": gains}
+    gains = {name: _gains(first, found[name], structures) for name in family.baselines}
+    beside = {f"{a} over {b}": _gains(found[a], found[b], structures) for a, b in family.beside if {a, b} <= set(found)}
+    return {"dice": means, "gain_over": gains} | ({"gain_of": beside} if beside else {})
+
+
+def _gains(better: Any, worse: Any, structures: Sequence[str]) -> dict[str, Any]:
+    """What one configuration is better than another by, for each structure."""
+    out = {}
+    for structure in structures:
+        difference = matrix(better, structure) - matrix(worse, structure)
+        low, high = interval(difference)
+        each = [round(float(value), 4) for value in np.nanmean(difference, axis=1)]
+        gain = {"mean": round(float(np.nanmean(difference)), 4), "low": round(low, 4), "high": round(high, 4)}
+        out[structure] = gain | {"by_training_seed": each}
+    return out
 
 
 def table(result: dict[str, Any], family: Family) -> str:
@@ -210,6 +220,10 @@ def table(result: dict[str, Any], family: Family) -> str:
         cells = [f"{dice[name][structure]:.3f}" for name in names]
         cells += [f"{g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for g in gain]
         lines.append(f"| {structure} | {' | '.join(cells)} |")
+    for pair, by in result.get("gain_of", {}).items():
+        means = {name: by[name] for name in by if name.split()[-1] == MEAN}
+        lines += ["", f"{pair}: "]
+        lines[-1] += ", ".join(f"{n} {g['mean']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]" for n, g in means.items())
     return "\n".join(lines) + "\n"
 
 
@@ -244,12 +258,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--simplest", action="store_true", help="compare with the simplest baseline alone")
     parser.add_argument("--without", nargs="+", default=[], metavar="BASELINE", help="leave these baselines out")
+    parser.add_argument("--again", action="store_true", help="take the scores from the result file: compare anew alone")
     parser.add_argument("--commands", action="store_true", help="print what has to be trained first, and stop")
     args = parser.parse_args()
     family = FAMILIES[args.family]
     if args.simplest:
         family = replace(family, baselines=family.baselines[:1])
+    if unknown := set(args.without) - set(family.baselines):
+        parser.error(f"no baselines of {args.family}: {', '.join(sorted(unknown))}")
     family = replace(family, baselines=tuple(name for name in family.baselines if name not in args.without))
+    out = args.out or RESULTS / f"methods-{args.family}.json"
+    if args.again:
+        result = json.loads(out.read_text(encoding="utf-8"))
+        kept = {name: {int(seed): by for seed, by in each.items()} for name, each in result["each"].items()}
+        family = replace(family, baselines=tuple(name for name in family.baselines if name in kept))
+        _finish({**result, **compare(kept, family)}, family, out)
+        return
     missing = commands(family, args.seeds, args.runs)
     if args.commands:
         print("\n".join(missing))
@@ -273,7 +297,10 @@ def main() -> None:
         **compare(found, family),
         "each": found,
     }
-    out = args.out or RESULTS / f"methods-{args.family}.json"
+    _finish(result, family, out)
+
+
+def _finish(result: dict[str, Any], family: Family, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(table(result, family))

@@ -3,7 +3,7 @@
     python docs/examples/human_loop.py loop       # a phantom, the bundled model, some minutes on a processor
 
 A person would correct in napari (docks *Correct* and *Train*); here the phantom's own labels play the person. Each step
-names the command that does the same. Everything stays in the folder that is named.
+names a command that does much the same. Everything stays in the folder that is named.
 """
 
 from __future__ import annotations

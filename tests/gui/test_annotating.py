@@ -181,6 +181,44 @@ def test_a_failed_save_is_loud_and_is_tried_again(opened, qtbot):
     qtbot.waitUntil(lambda: shown.text.text().startswith("Saved"))
 
 
+def test_a_last_save_that_fails_is_tried_until_it_is_done(opened, qtbot):
+    from napari_multiphase.studies import Annotation
+
+    viewer, session = opened[0], opened[3]
+    annotating = session.annotating
+    begin(qtbot, session)
+    errors = []
+    session.bridge.failed.connect(lambda task, words, log: errors.append(words))
+    autosave, layer = annotating._autosave, annotating.layer
+    connection = autosave._annotation._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    noise = np.random.default_rng(0).integers(0, 24, (32, 64, 64)).astype(np.uint8)
+    annotating.apply((slice(0, 32), slice(0, 64), slice(0, 64)), noise, "noise")
+    wanted = layer.data.copy()
+    annotating.end()
+    qtbot.waitUntil(lambda: layer.name.startswith("NOT SAVED"), timeout=SAVED_MS)
+    qtbot.wait(4000)  # it is tried again, and told once
+    assert len(errors) == 1 and "not saved" in errors[0] and autosave.is_alive() and layer in viewer.layers
+    connection.execute("PRAGMA max_page_count = 1000000")
+    qtbot.waitUntil(lambda: layer not in viewer.layers, timeout=8000)
+    autosave.join(5)
+    with Annotation.open(autosave.path, write=False) as again:
+        assert np.array_equal(again.labels(), wanted)
+
+
+def test_correct_waits_until_it_is_known_where_the_study_keeps_its_labels(opened, qtbot):
+    session = opened[3]
+    annotating = session.annotating
+    qtbot.waitUntil(lambda: annotating.folder is not None, timeout=WAIT_MS)
+    home = annotating.folder
+    session.bridge.changed.emit("study")
+    annotating.begin(session.study.fused_phase)
+    assert annotating._asked is None and annotating.preparing, "the answer is not there yet"
+    qtbot.waitUntil(lambda: annotating.layer is not None, timeout=WAIT_MS)
+    assert annotating.folder == home and home in annotating._autosave.path.parents
+
+
 OTHER = """
 import sys, time
 from pathlib import Path

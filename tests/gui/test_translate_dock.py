@@ -12,6 +12,7 @@ import pytest
 from window_steps import WAIT_MS, click, open_sample
 
 from napari_multiphase.gui.io import sample_paths
+from napari_multiphase.volume import Phase
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
@@ -140,6 +141,12 @@ def _the_preview_follows(qtbot, viewer, session, dock) -> None:
     viewer.dims.set_point(0, grid.origin_mm[0] + 31 * grid.spacing_mm[0])
     qtbot.wait(200)
     assert feed.shown[-1] == 30, "switched off"
+    back, other = dock.directions[Phase.VENOUS], dock.directions[Phase.ARTERIAL]
+    click(qtbot, other)
+    assert dock.preview.slices.made_title.text() == "" and not dock.preview.caption.text(), (
+        "made for the other direction"
+    )
+    click(qtbot, back)
     dock.preview.live.click()
     qtbot.waitUntil(lambda: feed.shown[-1] == 31, timeout=WAIT_MS)
 

@@ -129,8 +129,15 @@ def test_a_scan_without_the_livers_company_keeps_no_organ() -> None:
     labels[0:3, 40:60, 40:60] = 18
     result, out = without_islands(found(labels.copy()), knows, GRID)
     assert not out.abdomen and (result.labels == np.where(labels == 18, 18, 0)).all(), "bones may stay"
-    assert out.words(Phase.VENOUS) == "venous: the scan does not seem to show an abdomen, so no organ is labelled in it"
-    labels[14:24, 30:60, 0:60], labels[14:24, 0:30, 60:90] = SPLEEN, 5
+    assert (
+        out.words(Phase.VENOUS)
+        == "venous: the scan does not seem to show an abdomen, so no abdominal organ is labelled in it"
+    )
+    labels[14:24, 0:30, 60:90], labels[18:24, 30:60, 60:90] = 5, 20
+    chest, out = without_islands(found(labels.copy()), knows, GRID)
+    assert not out.abdomen and (chest.labels == np.where(labels == LIVER, 0, labels)).all(), "aorta and heart may stay"
+    labels[18:24, 30:60, 60:90] = 0
+    labels[14:24, 30:60, 0:60] = SPLEEN
     result, out = without_islands(found(labels.copy()), knows, GRID)
     assert out.abdomen and (result.labels == LIVER).sum() >= 12 * 24 * 24 and LIVER in ORGANS
     alone = without_islands(found(two_parts()), [LIVER], GRID)[1]

@@ -14,7 +14,7 @@ def plan(
     dataset: Annotated[
         str, typer.Argument(help="Folder with dataset.json, a case list (YAML), or the word: phantoms.")
     ],
-    method: Annotated[str, typer.Option("--method", help="pcn, hpn, urim or pann.")],
+    method: Annotated[str, typer.Option("--method", help="pcn, hpn, urim, pann or csgan.")],
     preset: Annotated[
         str, typer.Option("--preset", help="What to start from: paper, workstation, smoke.")
     ] = "workstation",

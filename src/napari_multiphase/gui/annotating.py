@@ -6,7 +6,7 @@ Everything that takes time happens elsewhere: the parser child makes the file, t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,12 @@ class Annotating:
         self._autosave: Autosave | None = None
         self._folder: Path | None = None
         self._asked: object = None
+        self._recalling = False
+        self._wanted: Phase | None = None
         self._making: Handle | None = None
         self.preparing = ""
         self._clear()
-        self._told_why = ""
+        self._told_why: dict[Autosave, str] = {}
         self._old: dict[Autosave, Labels] = {}
         session.bridge.changed.connect(self._on_change)
 
@@ -100,6 +102,10 @@ class Annotating:
             return
         if self.layer is not None and self.phase is phase and self._of(study.id):
             return
+        if self._recalling:  # where the study keeps its labels is not known before
+            self._wanted = phase
+            self._prepare(f"Preparing the {phase} labels")
+            return
         self.end()
         params: dict[str, Any] = {"study": study, "phase": phase, "folder": self._folder}
         result = session.run.prediction.phases.get(phase) if session.run is not None else None
@@ -108,11 +114,22 @@ class Annotating:
         self._asked = token = object()
         own = result.confidence if result is not None else None
         self._prepare(f"Preparing the {phase} labels")
-        self._making = self._ask("begin_annotation", params, lambda told: self._made(token, phase, told, own))
+
+        def on_event(event: Event) -> None:
+            if event.kind == "done":
+                told = making.result
+                self._bridge.post(lambda: self._made(token, phase, told, own))
+            elif event.kind == "failed" and not event.data.get("cancelled"):
+                details = str(event.data.get("details", ""))
+                self._bridge.post(lambda: self._failed(token, event.message, details))
+
+        self._making = making = session.client.submit(
+            "begin_annotation", params, study_id=study.id, revision=session.revision, where="parser", on_event=on_event
+        )
 
     def cancel(self) -> None:
         """Do not begin after all; a file that is complete by now stays, for the next time."""
-        self._asked = None
+        self._asked = self._wanted = None
         if self._making is not None:
             self._making.cancel()
         self._prepare("")
@@ -159,9 +176,12 @@ class Annotating:
     def close(self, wait_s: float = 5.0) -> None:
         """The window closes: save what is left."""
         autosave, self._autosave = self._autosave, None
-        if autosave is not None and autosave.is_alive():
+        if autosave is not None:
             autosave.close()
-            autosave.join(wait_s)
+        until = time.monotonic() + wait_s
+        for left in (autosave, *self._old):
+            if left is not None and left.is_alive():
+                left.join(max(0.0, until - time.monotonic()))
 
     def _made(self, token: object, phase: Phase, told: Mapping[str, Any], own: NDArray[np.uint8] | None) -> None:
         study = self._session.study
@@ -294,11 +314,14 @@ class Annotating:
     # --- what the session and the autosave say -------------------------------------------------------------------
 
     def _hear(self, autosave: Autosave, state: SaveState) -> None:
+        loud = state.kind == "failed" and self._told_why.get(autosave) != state.why
+        if state.kind == "failed":
+            self._told_why[autosave] = state.why
+        elif state.kind in ("saved", "closed"):
+            self._told_why.pop(autosave, None)
         if autosave is not self._autosave:
-            self._hear_old(autosave, state)
+            self._hear_old(autosave, state, loud)
             return
-        loud = state.kind == "failed" and self._told_why != state.why
-        self._told_why = state.why if state.kind == "failed" else "" if state.kind == "saved" else self._told_why
         if state.states is not None and state.kind == "saved" and state.states != self.states:
             self.states = dict(state.states)
             self._bridge.changed.emit("states")
@@ -306,12 +329,12 @@ class Annotating:
             self._session.tell_error("annotation", f"Your corrections are not saved: {state.why}", "")
         self._bridge.changed.emit("saved")
 
-    def _hear_old(self, autosave: Autosave, state: SaveState) -> None:
+    def _hear_old(self, autosave: Autosave, state: SaveState, loud: bool) -> None:
         """One that was put away: its layer stays until what it shows is safe."""
         layer = self._old.get(autosave)
         if state.kind == "closed" and layer is not None:
             self._remove(self._old.pop(autosave))
-        elif state.kind == "failed":
+        elif loud:
             if layer is not None and not layer.name.startswith("NOT SAVED"):
                 layer.name = f"NOT SAVED {layer.name}"
             self._session.tell_error("annotation", f"Corrections of the last study are not saved: {state.why}", "")
@@ -344,41 +367,33 @@ class Annotating:
                 self.end()
             self._folder = None
             params = {"study": study, "inputs": session.inputs}
-            self._ask("recall", params, lambda told: self._recalled(study.id, told), quiet=True)
+            self._recalling = True
+            session.quietly("recall", params, lambda told: self._recalled(study.id, told), where="parser")
 
-    def _recalled(self, study_id: str, told: Mapping[str, Any]) -> None:
-        """Bring back what was done with these scans before: the last prediction, and what was being corrected."""
+    def _recalled(self, study_id: str, told: Mapping[str, Any] | None) -> None:
+        """Bring back what was done with these scans before: the last prediction, and what was being corrected.
+
+        `told` is None where that could not be read.
+        """
         session = self._session
         if session.study is None or session.study.id != study_id:
             return
-        self._folder = Path(told["folder"])
-        shown = layers_of(session.viewer, kind="labels", study=study_id)
-        if told["prediction"] is not None and session.run is None and not shown:
-            session.keeping.recalled(told["prediction"])
-        if told["annotations"] and self.layer is None:
-            self.begin(Phase(told["annotations"][0]))
-        self._bridge.changed.emit("recalled")
+        self._recalling = False
+        wanted, self._wanted = self._wanted, None
+        if told is not None:
+            self._folder = Path(told["folder"])
+            shown = layers_of(session.viewer, kind="labels", study=study_id)
+            if told["prediction"] is not None and session.run is None and not shown:
+                session.keeping.recalled(told["prediction"])
+            if wanted is None and told["annotations"] and self.layer is None and self._asked is None:
+                wanted = Phase(told["annotations"][0])
+        if wanted is not None:
+            self.begin(wanted)
+        if told is not None:
+            self._bridge.changed.emit("recalled")
 
-    def _ask(
-        self, task: str, params: dict[str, Any], on_result: Callable[[Any], object], *, quiet: bool = False
-    ) -> Handle:
-        """A job of the parser child, beside what the user waits for; a failure is told."""
-        session, study = self._session, self._session.study
-
-        def on_event(event: Event) -> None:
-            if event.kind == "done":
-                result = handle.result
-                self._bridge.post(lambda: on_result(result))
-            elif event.kind == "failed" and not event.data.get("cancelled") and not quiet:
-                details = str(event.data.get("details", ""))
-                self._bridge.post(lambda: self._failed(event.message, details))
-
-        handle = session.client.submit(
-            task, params, study_id=study.id if study else "", revision=session.revision, where="parser",
-            on_event=on_event,
-        )  # fmt: skip
-        return handle
-
-    def _failed(self, sentence: str, details: str) -> None:
-        self._prepare("")
+    def _failed(self, token: object, sentence: str, details: str) -> None:
+        if token is self._asked:
+            self._asked = None
+            self._prepare("")
         self._session.tell_error("annotation", sentence, details)

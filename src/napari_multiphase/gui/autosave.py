@@ -134,9 +134,12 @@ class Autosave(threading.Thread):
             self._wake.notify()
 
     def close(self) -> None:
-        """Save what is left and end; "closed" or "failed" is told. `join` waits for it."""
+        """Look over everything, save what is left and end; "closed" is told. `join` waits for it.
+
+        A save that fails is told as "failed" and tried again, as before.
+        """
         with self._wake:
-            self._closing = True
+            self._closing = self._anywhere = True
             self._wake.notify()
 
     # --- the thread ----------------------------------------------------------------------------------------------
@@ -165,15 +168,14 @@ class Autosave(threading.Thread):
                 name, kept = "later", now
             if name and good:
                 self._take(name)
-            if closing:
+            if closing and good:
                 self._annotation.close()
-                if good:
-                    self._tell("closed")
+                self._tell("closed")
                 return
 
     def _due(self) -> bool:
         if self._closing or self._snapshot:
-            return True
+            return time.monotonic() >= self._not_before
         return self._dirty and self._arrays is not None and self._pause(0.0) <= 0
 
     def _pause(self, swept: float) -> float:

@@ -65,7 +65,9 @@ class PreviewBox(QWidget):
         self.destroyed.connect(lambda: dims.events.point.disconnect(scrolled))
 
     def use(self, to: Phase, model: Model | None) -> None:
-        """Preview phase `to` by `model` from now on."""
+        """Preview phase `to` by `model` from now on; what another one made is not shown for it, nor measured."""
+        if to is not self._to or model != self._model:
+            self.clear()
         self._to, self._model = to, model
         self.ask()
 

@@ -17,11 +17,13 @@ from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
 CELL_MM = 12.0
-"""Parts whose voxels lie in touching cells of this side belong together: gaps of one to two cells are bridged."""
+"""Parts whose voxels lie in touching cells of this side belong together: gaps below a cell always, above two never."""
 COMPANY_ML = {"spleen": 10.0, "right kidney": 10.0, "left kidney": 10.0, "aorta": 5.0}
 """Whoever has two of these shows an abdomen."""
 ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
-"""All that a scan of another part of the body does not show."""
+"""All that a scan of another part of the body does not show,"""
+CHEST = tuple(IDS_BY_NAME[name] for name in ("aorta", "heart", "oesophagus"))
+"""but for these, where it shows the aorta: a chest."""
 _HALF = (128, 127)
 """Probabilities (of 255) of background and of what an island was taken for: nobody knows."""
 _UNSURE = 1
@@ -38,7 +40,7 @@ class LeftOut:
     def words(self, phase: Phase) -> str:
         """In a sentence; there is nothing to say of less than a millilitre."""
         if not self.abdomen:
-            return f"{phase}: the scan does not seem to show an abdomen, so no organ is labelled in it"
+            return f"{phase}: the scan does not seem to show an abdomen, so no abdominal organ is labelled in it"
         parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in self.ml.items() if volume >= 1]
         return f"{phase}: parts far from their organ were left out ({', '.join(parts)})" if parts else ""
 
@@ -49,17 +51,19 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     Of an organ with its lesions, the part with the most voxels stays, and so does what lies near it, from part to part.
     The rest becomes background with the least confidence, so that it stands high among the uncertain regions; what a
     voxel was taken for is its second class from then on. Where fewer than two of `COMPANY_ML` are there, though the
-    model knows them, no organ stays.
+    model knows them, no organ stays, or those of the chest alone.
     """
     assert found.two_best is not None
     cells = [np.arange(n) // max(1, round(CELL_MM / mm)) for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
     counts = _counts(found.labels, cells)
-    abdomen = _shows_abdomen(counts.sum((0, 1, 2)) * grid.voxel_ml, organs)
+    volumes_ml = counts.sum((0, 1, 2)) * grid.voxel_ml
+    abdomen = _shows_abdomen(volumes_ml, organs)
+    stay = ORGANS if abdomen else CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
     gone, ml = np.zeros((*counts.shape[:3], 256), bool), {}
     for organ in organs if abdomen else ORGANS:
         ids = list(ids_of_group(organ))
         inside = counts[..., ids].sum(-1)
-        far = _islands(inside) if abdomen else inside > 0
+        far = _islands(inside) if organ in stay else inside > 0
         if far.any():
             gone[..., ids] |= far[..., None]
             ml[organ] = float(inside[far].sum()) * grid.voxel_ml
@@ -89,7 +93,7 @@ def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _shows_abdomen(ml: NDArray[np.float64], organs: Sequence[int]) -> bool:
     """Whether two of `COMPANY_ML` are there; `ml` by label id. True where the model is not known to find them."""
     company = {IDS_BY_NAME[name]: least for name, least in COMPANY_ML.items()}
-    return not company.keys() <= set(organs) or sum(ml[label] >= least for label, least in company.items()) > 1
+    return not company.keys() <= set(organs) or bool(sum(ml[label] >= least for label, least in company.items()) > 1)
 
 
 def _islands(inside: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -77,7 +77,7 @@ def _organs(body: BodyModel) -> list[Organ]:
 
 
 def _field_of_view(spec: AtlasSpec, body: BodyModel, warp: Warp, subject: Subject) -> Grid:
-    """The grid of both scans: at a random level of what the map holds, centred on the body in the axial plane."""
+    """The grid of both scans: at a random level of what the map holds, in the middle of its body's depth."""
     rng = subject.rng("atlas_scan")
     inverse = np.linalg.inv(warp.matrix)
     low, high = (float((inverse @ np.array([0.0, 0.0, z]))[2]) for z in body.extent_mm)
@@ -90,8 +90,8 @@ def _field_of_view(spec: AtlasSpec, body: BodyModel, warp: Warp, subject: Subjec
         )
         <= 0
     )
-    columns = np.flatnonzero(plane.any(axis=1))
-    y = body.grid.origin_mm[1] + body.grid.spacing_mm[1] * float(columns.mean() if len(columns) else 0)
+    rows = np.flatnonzero(plane.any(axis=1))
+    y = body.grid.origin_mm[1] + body.grid.spacing_mm[1] * float(rows.mean() if len(rows) else 0)
     shift = rng.uniform(-12, 12, 2) * min(spec.warp, 1.0)
     middle = (centre, float(y + shift[0]), float(shift[1]))
     origin = [m - 0.5 * (n - 1) * s for m, n, s in zip(middle, spec.shape, spec.spacing_mm, strict=True)]

@@ -57,10 +57,10 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) ->
     depth = np.array(body.depth[where]).astype(np.float32) * np.float32(DEPTH_UNIT_MM)
     canvas = Canvas(grid, tissue, depth, np.empty(0, np.uint8), fields(14.0), fields(3.0), fields)
     _layers(canvas, np.array(body.wall[where]), np.array(body.skin[where]), subject, rng)
-    if rng.random() < HOLLOW_SHARE:
-        hollow_kidneys(canvas, rng)
     lacks_gut = not set(GUT) <= body.structures
     _islands(canvas, np.array(body.wall[where]), lacks_gut, rng)
+    if rng.random() < HOLLOW_SHARE:  # after the islands: no loop lies in a kidney
+        hollow_kidneys(canvas, rng)
     _vessels(canvas, rng)
     table = label_table()
     table[ISLAND] = IGNORE if lacks_gut else 0

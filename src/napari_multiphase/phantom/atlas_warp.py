@@ -16,7 +16,7 @@ OCTAVES = ((10, (380.0, 640.0), 21.0), (14, (170.0, 300.0), 12.0), (24, (75.0, 1
 """Waves, wavelengths and largest standard deviation (mm) of each octave."""
 ORGAN_SHIFT_MM = 6.0
 LEAST_DETERMINANT = 0.2
-"""No volume shrinks below this share on its way to the map: nothing folds, no organ is torn off."""
+"""No volume shrinks below this share on its way to the map, size and axes apart: nothing folds or is torn off."""
 _PROBE_MM = 10.0
 
 
