@@ -192,6 +192,19 @@ def untrained(tmp_path, *, mixed):
     return str(folder)
 
 
+@pytest.mark.parametrize("phantoms_only", [True, False])
+def test_a_card_tells_what_its_start_learnt_from(tmp_path, phantoms_only):
+    plain = preset("pcn", "smoke-segmentors")
+    first = card_of(plain) | {"name": "first", "training_data": "eleven scans", "phantoms_only": phantoms_only}
+    write_model(tmp_path / "first", first, model_tensors(chosen_method("pcn").objective(plain)))
+    run = plain.model_copy(update={"start_from": str(tmp_path / "first")})
+    card = card_of(run)
+    assert "starting from 'first'" in card["training_data"] and "eleven scans" in card["training_data"]
+    assert card["phantoms_only"] is phantoms_only, "what a patient taught stays in the weights"
+    gone = card_of(run.model_copy(update={"start_from": str(tmp_path / "gone")}))
+    assert "starting from gone" in gone["training_data"] and not gone["phantoms_only"], "nobody can tell"
+
+
 def as_corrected(folder, cases):
     """What was looked at is written beside the venous labels; the arterial ones are left out."""
     for entry in cases:

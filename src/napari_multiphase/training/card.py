@@ -10,10 +10,15 @@ import numpy as np
 import torch
 
 from napari_multiphase.config import PhantomConfig, RunConfig, method_config
+from napari_multiphase.errors import UserError
+from napari_multiphase.io.models import find_model
 from napari_multiphase.methods import method
 from napari_multiphase.methods.base import Objective, stored_state
+from napari_multiphase.model import Model
 from napari_multiphase.volume import Phase
 
+_MOST_WORDS = 600
+"""Characters of what the model learnt from that a run began with."""
 _WEIGHT_FILES = {"imagenet_weights", "encoder_weights", "translators_from"}
 
 
@@ -28,6 +33,8 @@ def model_tensors(objective: Objective) -> dict[str, np.ndarray]:
 def card_of(run: RunConfig) -> dict[str, Any]:
     """The card of the model that `run` trains, without the hash of its weights."""
     config = method_config(run.method, run.method_config)
+    start = _start(run)
+    no_patient = not run.start_from or (start is not None and start.card.phantoms_only)
     settings = config.model_dump(mode="json")
     settings |= dict.fromkeys(settings.keys() & _WEIGHT_FILES)  # they went into the weights; nobody else has the files
     return {
@@ -42,8 +49,8 @@ def card_of(run: RunConfig) -> dict[str, Any]:
         "overlap": run.overlap,
         "in_one_piece": list(run.in_one_piece),
         "summary": run.summary or method(run.method).summary(config),
-        "training_data": _training_data(run),
-        "phantoms_only": isinstance(run.data, PhantomConfig),
+        "training_data": _training_data(run, start),
+        "phantoms_only": isinstance(run.data, PhantomConfig) and no_patient,
         "licence": run.licence,
         "metrics": {},
     }
@@ -58,7 +65,15 @@ def _anatomy(data: PhantomConfig) -> str:
     return f"{1 - data.parametric_share:.0%} of them deformed from the label maps {maps} and the rest parametric"
 
 
-def _training_data(run: RunConfig) -> str:
+def _start(run: RunConfig) -> Model | None:
+    """The model that the run began with, where it is still there."""
+    try:
+        return find_model(run.start_from) if run.start_from else None
+    except UserError:
+        return None
+
+
+def _training_data(run: RunConfig, start: Model | None) -> str:
     if isinstance(run.data, PhantomConfig):
         partly = sum(part.cases for part in run.data.partly)
         words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
@@ -68,6 +83,10 @@ def _training_data(run: RunConfig) -> str:
         cases += f"; {partly} of them labelled in part" if partly else ""
     else:
         cases = f"the cases of {run.data.path.name}"
-    start = f", starting from {Path(run.start_from).name}" if run.start_from else ""
+    began = f", starting from {Path(run.start_from).name}" if run.start_from else ""
+    if start is not None:
+        began = f", starting from '{start.card.name}'"
+    if start is not None and Path(run.start_from or "").is_dir():  # not one of a name that anybody can look up
+        began += f" (weights {start.card.weights_sha256[:12]}: {start.card.training_data[:_MOST_WORDS].rstrip('.')})"
     versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
-    return f"{cases}{start}. Seed {run.seed}, {versions}."
+    return f"{cases}{began}. Seed {run.seed}, {versions}."
