@@ -40,9 +40,14 @@ COMPARED_pcn := pcn-phantom-translate
 
 models: $(MODELS:%=model-%)
 
-model-%: $(STAMP)
+.PRECIOUS: runs/%-s1/model/model.json
+runs/abdomen-s1/model/model.json: runs/abdomen-first-s1/model/model.json
+
+runs/%-s1/model/model.json: | $(STAMP)
 	@if [ -f runs/$*-s1/run.yaml ]; then $(BIN)/multiphase train --resume runs/$*-s1; \
 	else $(BIN)/multiphase train experiments/$*.yaml --seed 1 --out runs/$*-s1; fi
+
+model-%: runs/%-s1/model/model.json
 	$(BIN)/multiphase export runs/$*-s1 $(BUNDLED)/$*
 	$(BIN)/python benchmarks/phantom_dice.py --model $(BUNDLED)/$* $(PATHOLOGIES_$*)
 	$(if $(filter $*,$(TRANSLATING)),$(BIN)/python benchmarks/synthetic_hu.py --model $(BUNDLED)/$*)
