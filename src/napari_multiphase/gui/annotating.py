@@ -334,9 +334,9 @@ class Annotating:
         layer = self._old.get(autosave)
         if state.kind == "closed" and layer is not None:
             self._remove(self._old.pop(autosave))
-        elif loud:
-            if layer is not None and not layer.name.startswith("NOT SAVED"):
-                layer.name = f"NOT SAVED {layer.name}"
+        elif state.kind == "failed" and layer is not None and not layer.name.startswith("NOT SAVED"):
+            layer.name = f"NOT SAVED {layer.name}"
+        if loud:
             self._session.tell_error("annotation", f"Corrections of the last study are not saved: {state.why}", "")
 
     def _remove(self, layer: Labels) -> None:
