@@ -6,8 +6,9 @@
 S-score: each run's generators translate whole scans that nobody learned from; an independent segmentor, trained on
 real images of the synthetic phase alone (`--judge`), reads them; its labels are compared with those of the *source*:
 mean Dice over the structures present, named by the synthetic phase. Beside it "real", the judge on real scans of the
-phase, and "untranslated", the judge on the source as it is. Gap: Dice of three runs' own segmentors on real scans: more
-real data, synthetic data by generators trained apart (ADA), synthetic data by generators trained with the segmentors.
+phase, and "untranslated", the judge on the source as it is. Each run is compared with the one named after it. Gap: Dice
+of three runs' own segmentors on real scans: more real data, synthetic data by generators trained apart (ADA), synthetic
+data by generators trained with the segmentors.
 
 The scans: of runs on phantoms, `--phantoms` new ones (seeds from 0 on; training uses 1000 and up); of others, the cases
 that all runs held out. Everything is measured on the networks' grid, in one pass over each whole scan. Writes
@@ -17,6 +18,7 @@ benchmarks/results/s_score.json or gap.json, with every case's figure.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from methods import interval
 from napari_multiphase.config import PhantomConfig, RunConfig, method_config
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
@@ -137,7 +140,20 @@ def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, A
         "command": f"python benchmarks/s_score.py --judge {judge} {' '.join(map(str, folders))}",
         "weights_sha256": {str(folder): weights_of(folder) for folder in folders},
         "by synthetic phase": result,
+        "gains": gains(result, list(map(str, folders))),
     }
+
+
+def gains(rows: Mapping[str, Any], folders: Sequence[str]) -> dict[str, Any]:
+    """What each run has over the one named after it, paired by case: mean and 95 % interval (`methods.interval`)."""
+    found: dict[str, Any] = {}
+    for first, second in itertools.pairwise(folders):
+        for phase in (p.value for p in Phase):
+            each = np.array(rows[first][phase]["cases"]) - np.array(rows[second][phase]["cases"])
+            low, high = interval(each[None])
+            told = {"mean": round(float(each.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
+            found.setdefault(f"{first} over {second}", {})[phase] = told
+    return found
 
 
 def gap(folders: Sequence[Path], phantoms: int) -> dict[str, Any]:
