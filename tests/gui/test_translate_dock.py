@@ -148,7 +148,7 @@ def _the_preview_follows(qtbot, viewer, session, dock) -> None:
     )
     click(qtbot, back)
     dock.preview.live.click()
-    qtbot.waitUntil(lambda: feed.shown[-1] == 31, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: feed.shown is not None and feed.shown[-1] == 31, timeout=WAIT_MS)
 
 
 def _nothing_is_translated_behind_another_tab(qtbot, viewer, session, dock, study_dock) -> None:
