@@ -65,7 +65,7 @@ def _ml(value: float) -> str:
 
 
 def _hu(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}"
+    return "" if value is None else f"{value:z.0f}"
 
 
 def _share(value: float | None) -> str:

@@ -116,7 +116,7 @@ def _figures(
 
 def _structures(shared: Shared, figures: list[dict[str, Any]]) -> str:
     phases = [str(phase) for phase in shared.phases]
-    columns = (("ml", "ml", "{:,.1f}"), ("mean_hu", "mean HU", "{:.0f}"), ("mean_confidence", "confidence", "{:.2f}"))
+    columns = (("ml", "ml", "{:,.1f}"), ("mean_hu", "mean HU", "{:z.0f}"), ("mean_confidence", "confidence", "{:.2f}"))
     head = "".join(f"<th>{title}, {phase}" for _, title, _ in columns for phase in phases)
     lines = []
     for entry in figures:
