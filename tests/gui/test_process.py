@@ -40,9 +40,8 @@ def _run(code: str, timeout_s: float) -> str:
 
 
 def test_importing_the_plugin_costs_little():
-    """Under 0.3 s on top of napari, all docks included; the least CPU time of three, as the machine may be shared."""
-    costs = [json.loads(_run(_COST, 240).splitlines()[-1]) for _ in range(3)]
-    cost = min(costs, key=lambda one: one["cpu_s"])
+    """Under 0.3 s on top of napari, both docks included; CPU time, as the machine may be shared."""
+    cost = json.loads(_run(_COST, 240).splitlines()[-1])
     print(f"importing the plugin: {cost['cpu_s']:.3f} s of CPU, {cost['wall_s']:.3f} s by the clock")
     assert cost["cpu_s"] < 0.3
     assert not cost["torch"]

@@ -59,39 +59,25 @@ def napari_adds_a_layer_ms(viewer, qtbot) -> float:
     return float(np.median(costs))
 
 
-def _watched(work, viewer, qtbot, back=None) -> None:
-    """Do `work` and a second of what follows it, and judge how late the event loop came meanwhile.
-
-    Where `back` takes the work back, what came too late is done and judged once more: one turn of registering costs
-    25 ms, and once in several runs, with others at work, more than 200, for a reason that was not found.
-    """
+def _watched(work, viewer, qtbot) -> None:
+    """Do `work` and a second of what follows it, and judge how late the event loop came meanwhile."""
     napari_ms = napari_adds_a_layer_ms(viewer, qtbot)
     limit_ms = max(LIMIT_MS, OURS_TO_NAPARI * napari_ms)
     others = os.getloadavg()[0]
-    late, busy = _times(work, qtbot)
-    if max(busy.max(), late.max()) >= limit_ms and back is not None:
-        print(f"late by {late.max():.0f} ms, computing {busy.max():.0f} ms at most: once more")
-        back()
-        qtbot.wait(2000)
-        late, busy = _times(work, qtbot)
+    probe = Probe()
+    work()
+    qtbot.wait(1000)
+    probe.stop()
+    late, busy = np.array(probe.late_ms), np.array(probe.busy_ms)
     p50, p99 = np.percentile(late, (50, 99))
     print(f"event loop: {len(late)} ticks, late by p50 {p50:.1f}, p99 {p99:.1f}, max {late.max():.1f} ms")
     print(f"computing at most {busy.max():.1f} ms between two ticks; load of the machine before {others:.1f}")
     print(f"napari alone computes {napari_ms:.1f} ms to add a label layer: the limit is {limit_ms:.0f} ms")
     assert len(late) > 50
-    if max(busy.max(), late.max()) >= limit_ms and others > (os.cpu_count() or 1):
-        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so times say nothing")
     assert busy.max() < limit_ms
+    if late.max() >= limit_ms and others > (os.cpu_count() or 1):
+        pytest.skip(f"other programs keep this machine busy (load {others:.1f}), so lateness says nothing")
     assert late.max() < limit_ms
-
-
-def _times(work, qtbot) -> tuple[np.ndarray, np.ndarray]:
-    """How late each tick came, and how much was computed before it, in ms."""
-    probe = Probe()
-    work()
-    qtbot.wait(1000)
-    probe.stop()
-    return np.array(probe.late_ms), np.array(probe.busy_ms)
 
 
 @pytest.fixture
@@ -114,9 +100,9 @@ def test_register_never_stalls_the_window(opened, qtbot):
 
     def work() -> None:
         click(qtbot, study_dock.register.register)
-        qtbot.waitUntil(lambda: not session.unregistered and session.job is None, timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: "sample arterial registered" in viewer.layers and session.job is None, timeout=WAIT_MS)
 
-    _watched(work, viewer, qtbot, lambda: click(qtbot, study_dock.register.undo))
+    _watched(work, viewer, qtbot)
 
 
 def test_translate_never_stalls_the_window(opened, qtbot):

@@ -5,6 +5,7 @@ Layers are axis-aligned, in millimetres, and get their contrast limits from here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +93,29 @@ def image_arguments(volume: Volume, name: str, window_hu: tuple[float, float], *
 def add_image(viewer: napari.Viewer, volume: Volume, name: str, window_hu: tuple[float, float], **ours: Any) -> Image:
     """Add a CT scan as a grey image; `ours` goes into the layer's metadata."""
     layer = viewer.add_image(volume.data, **image_arguments(volume, name, window_hu, **ours))
-    low, high = _contrast_range(volume.data.dtype)
-    layer.contrast_limits_range = (min(low, window_hu[0]), max(high, window_hu[1]))
+    _let_choose(layer)
     return layer
 
 
-def _contrast_range(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """What a user can sensibly choose: air to dense bone."""
-    return (-1024.0, 2000.0) if np.dtype(dtype).itemsize > 1 else (0.0, 255.0)
+def insert_hidden(viewer: napari.Viewer, data: NDArray[Any], arguments: Mapping[str, Any]) -> Image:
+    """Add an image, hidden, under the results and over the scans and images before it; what was chosen stays chosen."""
+    from napari.layers import Image
+
+    images = [other for kind in ("ct", "aligned", "synthetic", "difference") for other in layers_of(viewer, kind=kind)]
+    above = 1 + max((viewer.layers.index(other) for other in images), default=-1)
+    chosen = list(viewer.layers.selection)
+    layer = Image(data, **{**arguments, "visible": False})
+    _let_choose(layer)
+    viewer.layers.insert(above, layer)
+    viewer.layers.selection = set(chosen)
+    return layer
+
+
+def _let_choose(layer: Image) -> None:
+    """The window may be set to what a user can sensibly choose: air to dense bone."""
+    low, high = (-1024.0, 2000.0) if layer.data.dtype.itemsize > 1 else (0.0, 255.0)
+    limits = layer.contrast_limits
+    layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
 
 
 def add_labels(viewer: napari.Viewer, data: NDArray[Any], grid: Grid, name: str, **ours: Any) -> Labels:

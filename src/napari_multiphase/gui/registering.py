@@ -8,9 +8,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QLabel, QVBoxLayout, QWidget
 
 from napari_multiphase.gui.dock_parts import allow, button, row, toggle, wrapped
-from napari_multiphase.gui.layers import add_image, layers_of
+from napari_multiphase.gui.layers import image_arguments, insert_hidden, layers_of
+from napari_multiphase.gui.private import apart
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.session import Session
+from napari_multiphase.gui.show import TURN_MS
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import PhaseTransform
 from napari_multiphase.volume import Phase
@@ -135,13 +137,15 @@ class RegisterBox(QWidget):
         volume = session.study.volumes[Phase.VENOUS].with_data(data)
         mine = {"kind": "aligned", "phase": "arterial", "study": session.study.id}
         name = f"{session.title} arterial registered"
-        layer = add_image(session.viewer, volume, name, current_window(session), **mine)
-        layer.visible = False
-        # Under the results, over the scans.
-        session.viewer.layers.move(session.viewer.layers.index(layer), len(layers_of(session.viewer, kind="ct")))
-        self._update()
-        if not self.off.isChecked():  # asked for before it was there
-            self._compare()
+        arguments = image_arguments(volume, name, current_window(session), **mine)
+
+        def settle() -> None:
+            self._update()
+            if not self.off.isChecked():  # asked for before it was there
+                self._compare()
+
+        steps = apart(session.viewer, lambda: insert_hidden(session.viewer, volume.data, arguments))
+        session.bridge.in_turns([*steps, settle], TURN_MS)
 
     def _compare(self) -> None:
         """Lay one arterial layer in magenta over the venous one in green (grey where they agree), or none."""

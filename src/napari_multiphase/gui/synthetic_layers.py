@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_multiphase.gui.layers import fresh_name, image_arguments, layers_of, ours
+from napari_multiphase.gui.layers import fresh_name, image_arguments, insert_hidden, layers_of, ours
 from napari_multiphase.gui.session import Session
 from napari_multiphase.gui.window_presets import current_window
 from napari_multiphase.study import Study, Translation
 
 if TYPE_CHECKING:
-    import napari
     from napari.layers import Layer
     from napari.utils.colormaps import Colormap
 
@@ -59,7 +58,7 @@ def synthetic_steps(
     def add() -> None:
         name = fresh_name(viewer, f"{session.title} synthetic {translation.to}")
         arguments = image_arguments(volume, name, current_window(session), **mine)
-        _insert(viewer, volume.data, {**arguments, "visible": False})
+        insert_hidden(viewer, volume.data, arguments)
 
     def reveal() -> None:
         for layer in layers_of(viewer, kind="synthetic", translation=number):
@@ -86,21 +85,10 @@ def difference_steps(
             return
         name = fresh_name(viewer, f"{session.title} difference")
         arguments = image_arguments(volume, name, (-DIFFERENCE_HU, DIFFERENCE_HU), **mine)
-        looks = {"colormap": difference_colormap(), "interpolation2d": "nearest", "visible": False}
-        _insert(viewer, hu, {**arguments, **looks})
+        looks = {"colormap": difference_colormap(), "interpolation2d": "nearest"}
+        insert_hidden(viewer, hu, {**arguments, **looks})
 
     return [add]
-
-
-def _insert(viewer: napari.Viewer, data: NDArray[Any], arguments: dict[str, Any]) -> None:
-    """Under the results, over the scans and the synthetic images before it; what was chosen stays chosen."""
-    from napari.layers import Image
-
-    images = [other for kind in ("ct", "aligned", "synthetic", "difference") for other in layers_of(viewer, kind=kind)]
-    above = 1 + max((viewer.layers.index(other) for other in images), default=-1)
-    chosen = list(viewer.layers.selection)
-    viewer.layers.insert(above, Image(data, **arguments))
-    viewer.layers.selection = set(chosen)
 
 
 def _ours(kind: str, study: Study, translation: Translation, number: int) -> dict[str, Any]:
