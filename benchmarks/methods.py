@@ -197,11 +197,15 @@ def _gains(better: Any, worse: Any, structures: Sequence[str]) -> dict[str, Any]
     out = {}
     for structure in structures:
         difference = matrix(better, structure) - matrix(worse, structure)
-        low, high = interval(difference)
         each = [round(float(value), 4) for value in np.nanmean(difference, axis=1)]
-        gain = {"mean": round(float(np.nanmean(difference)), 4), "low": round(low, 4), "high": round(high, 4)}
-        out[structure] = gain | {"by_training_seed": each}
+        out[structure] = gain(difference) | {"by_training_seed": each}
     return out
+
+
+def gain(differences: np.ndarray) -> dict[str, float]:
+    """The mean of (seeds, cases) and its `interval`."""
+    low, high = interval(differences)
+    return {"mean": round(float(np.nanmean(differences)), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def table(result: dict[str, Any], family: Family) -> str:

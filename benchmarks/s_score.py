@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from methods import interval
+from methods import gain
 from napari_multiphase.config import PhantomConfig, RunConfig, method_config
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
@@ -145,14 +145,12 @@ def s_scores(judge: Path, folders: Sequence[Path], phantoms: int) -> dict[str, A
 
 
 def gains(rows: Mapping[str, Any], folders: Sequence[str]) -> dict[str, Any]:
-    """What each run has over the one named after it, paired by case: mean and 95 % interval (`methods.interval`)."""
+    """What each run has over the one named after it, paired by case: mean and 95 % interval."""
     found: dict[str, Any] = {}
     for first, second in itertools.pairwise(folders):
         for phase in (p.value for p in Phase):
             each = np.array(rows[first][phase]["cases"]) - np.array(rows[second][phase]["cases"])
-            low, high = interval(each[None])
-            told = {"mean": round(float(each.mean()), 4), "low": round(low, 4), "high": round(high, 4)}
-            found.setdefault(f"{first} over {second}", {})[phase] = told
+            found.setdefault(f"{first} over {second}", {})[phase] = gain(each[None])
     return found
 
 
