@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_multiphase.errors import UserError
-from napari_multiphase.gui.dock_parts import Dock, allow, button, row
+from napari_multiphase.gui.dock_parts import allow, button, row
 from napari_multiphase.gui.job_parts import JobParts
-from napari_multiphase.gui.private import dock_of
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.run_feed import RunFeed
 from napari_multiphase.gui.run_uses import USE_TASKS, RunUses
 from napari_multiphase.gui.run_view import RunView
-from napari_multiphase.gui.session import Session, get_session
+from napari_multiphase.gui.seen_dock import SeenDock
+from napari_multiphase.gui.session import get_session
 from napari_multiphase.gui.train_setup import SETUP_TASKS, TrainSetup
 from napari_multiphase.jobs import training
 from napari_multiphase.jobs.following import RunState
@@ -31,19 +29,16 @@ _START_TIP = "Train in a process of its own, which goes on when napari is closed
 _CHECK_TIP = "Read every case, and say what is wrong with it, who is held out, and what the run would take"
 _COPY_TIP = "The command that does the same without the window, for a terminal or a server"
 _STOP_TIP = "End after the current step and save; Resume goes on from there"
-_SEEN_MS = 50
 _MOST_RUNS = 12
 
 
-class TrainDock(Dock):
+class TrainDock(SeenDock):
     """From cases to a model."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        self.session: Session = get_session(napari_viewer)
+        super().__init__(get_session(napari_viewer))
         self.feed = RunFeed(self.session, self._on_run)
         self.now: RunState | None = None
-        self._looked = False
         self._told: tuple[Path, str] | None = None
         self._build_body()
         self.body.addStretch(1)
@@ -82,28 +77,17 @@ class TrainDock(Dock):
 
     # --- what is there -------------------------------------------------------------------------------------------
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Only a dock that is seen looks for studies, models and runs."""
-        super().showEvent(event)
-        self.session.bridge.later(_SEEN_MS, self._seen)
+    def first_seen(self) -> None:
+        """The run that was followed last, if it is still there."""
+        last = Path(recall("training_run", "") or "/")
+        self._fill_runs()
+        if last in training.list_runs():
+            self.follow(last)
 
-    def _seen(self) -> None:
-        if not self.isVisible():
-            return
-        if not self._looked:
-            self._looked = True
-            with suppress(LookupError):  # a tab that comes to the front gets no showEvent
-                dock_of(self).visibilityChanged.connect(self._on_front)
-            last = Path(recall("training_run", "") or "/")
-            self._fill_runs()
-            if last in training.list_runs():
-                self.follow(last)
-        if self.feed.folder is None:  # whatever was corrected since the last look
+    def seen(self) -> None:
+        """Whatever was corrected since the last look."""
+        if self.feed.folder is None:
             self.setup.look()
-
-    def _on_front(self, shown: bool) -> None:
-        if shown:
-            self.session.bridge.later(_SEEN_MS, self._seen)
 
     def _show_found(self, what: QWidget) -> None:
         self.session.bridge.later(50, lambda: self.scroll_area.ensureWidgetVisible(what, 0, 8))

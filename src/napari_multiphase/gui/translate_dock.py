@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QButtonGroup, QFileDialog, QPushButton
 
-from napari_multiphase.gui.dock_parts import Dock, allow, button, heading, row, toggle, wrapped
+from napari_multiphase.gui.dock_parts import allow, button, heading, row, toggle, wrapped
 from napari_multiphase.gui.job_parts import JobParts
 from napari_multiphase.gui.model_picker import ModelPicker
 from napari_multiphase.gui.model_sharing import MODEL_TASKS
 from napari_multiphase.gui.preview_box import PreviewBox
-from napari_multiphase.gui.private import dock_of
 from napari_multiphase.gui.remember import recall, remember
 from napari_multiphase.gui.results import plan_in_words
-from napari_multiphase.gui.session import Session, get_session
+from napari_multiphase.gui.seen_dock import SeenDock
+from napari_multiphase.gui.session import get_session
 from napari_multiphase.gui.translating import Translating
 from napari_multiphase.gui.translation_results import TranslationResults
 from napari_multiphase.volume import Phase
@@ -31,8 +30,6 @@ _TRANSLATE_TIP = "Make the whole synthetic image, as a new layer (Ctrl+Shift+L)"
 _SAVE_TIP = "Write the image and a report to a folder, on exactly the grid of the scan it was made from"
 _SHOWN = ("register", "translate", "compare_translation", "judge_translation", "save_translation", *MODEL_TASKS)
 """Jobs whose progress and failures this dock tells."""
-_SEEN_MS = 50
-"""A dock that is shown for less (while tabs are made) was not looked at."""
 _UNFIT = "this model does not translate between the phases; choose one that does, such as csgan-phantom"
 
 
@@ -42,14 +39,12 @@ def _translates(card: ModelCard) -> bool:
     return translates(card)
 
 
-class TranslateDock(Dock):
+class TranslateDock(SeenDock):
     """From one phase to the other."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        self.session: Session = get_session(napari_viewer)
+        super().__init__(get_session(napari_viewer))
         self.model: Model | None = None
-        self._watched = False
         self.translating = Translating(self.session, self._arrived)
         self._build()
         self.body.addStretch(1)
@@ -123,27 +118,15 @@ class TranslateDock(Dock):
 
         open_workbench(self.session.viewer)
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def seen(self) -> None:
         """Only a dock that is seen looks for models and follows the scrolling."""
-        super().showEvent(event)
-        self.session.bridge.later(_SEEN_MS, self._seen)
-
-    def _seen(self) -> None:
-        if not self.isVisible():
-            return
-        if not self._watched:
-            self._watched = True
-            with suppress(LookupError):  # a tab that comes to the front, or goes behind, gets no event
-                dock_of(self).visibilityChanged.connect(self._on_front)
-            self.preview.seen = not self.visibleRegion().isEmpty()
         self.picker.look()
         self.preview.ask()
 
-    def _on_front(self, shown: bool) -> None:
-        self.preview.seen = shown
-        if shown:
-            self.session.bridge.later(_SEEN_MS, self._seen)
-        else:
+    def in_front(self, front: bool) -> None:
+        """Nobody follows a preview behind another tab."""
+        self.preview.seen = front
+        if not front:
             self.preview.feed.forget()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
