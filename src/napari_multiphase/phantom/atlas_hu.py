@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array
+from napari_multiphase.phantom.atlas_gut import fill
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
 from napari_multiphase.phantom.atlas_tissues import (
     AIR,
@@ -20,7 +21,7 @@ from napari_multiphase.phantom.atlas_tissues import (
     TWIG,
     VISCERAL,
 )
-from napari_multiphase.phantom.kinetics import AIR_HU, BOWEL_GAS_HU
+from napari_multiphase.phantom.kinetics import AIR_HU
 from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Phase
 
@@ -62,15 +63,6 @@ FINE_HU = {
     **{"renal_cortex": 4, "gut_wall": 5, "stomach_wall": 5, "oesophagus": 6, "myocardium": 4},
 }
 COARSE_HU = {"fat": 5, "liver": 3, "muscle": 5, "lung": 25, "cortical_bone": 30, "pancreas": 4}
-CONTENT = {
-    "stomach": ("fluid", 10, 0.9),
-    "stomach or duodenum": ("fluid", 8, 1.3),
-    "duodenum": ("chyme", 6, 1.9),
-    "small bowel": ("chyme", 8, 1.9),
-    "colon": ("faeces", 32, 0.5),
-    "bowel": ("chyme", 20, 1.0),
-}
-"""What hollow organs hold: tissue, mottling in HU, level of a field above which there is gas."""
 
 
 def paint_hu(canvas: Canvas, subject: Subject, spec: AtlasSpec) -> dict[Phase, Array]:
@@ -122,7 +114,7 @@ class _Inner:
         self.spleen = np.nonzero(tissue == IDS_BY_NAME["spleen"])
         self.cava = np.nonzero(tissue == IDS_BY_NAME["inferior vena cava"])
         self.airway = np.nonzero(tissue == CODES["airway"])
-        self.hollow = _hollow(canvas, rng, self.lumps, self.y, wide)
+        self.hollow = fill(canvas, rng, self.lumps, self.mottle, wide)
         self.left, self.right = _chambers(canvas)
         self.moire, self.moire_hu = float(rng.uniform(9, 17)), float(rng.uniform(8, 28))
         self.fatty = float(rng.uniform(0.2, 0.7))
@@ -151,27 +143,9 @@ class _Inner:
             image[self.spleen] += np.float32(self.moire_hu) * wave
         share = np.clip((np.broadcast_to(self.z, image.shape)[self.cava] + 35) / 45, 0, 1)
         image[self.cava] = hu("cava_infrarenal") + share * (hu("cava") - hu("cava_infrarenal"))
-        for code, name, mottled, inside, gas in self.hollow:
-            content = hu(name) + np.float32(25 * self.filling[code])
-            if self.oral is not None and name != "faeces":
-                content = np.float32(self.oral)
-            image[inside] = content + np.float32(mottled) * self.mottle[inside]
-            image[gas] = np.float32(BOWEL_GAS_HU)
-
-
-def _hollow(
-    canvas: Canvas, rng: np.random.Generator, lumps: Array, y: Array, wide: bool
-) -> list[tuple[int, str, float, tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]]:
-    """Code, content, mottling, where the content is, where gas is; gas gathers in front."""
-    out = []
-    forward = (np.float32(-10) - y) * np.float32(1 / 60)
-    kinds = [(CODES[name], *row) for name, row in CONTENT.items()] + [(ISLAND, "chyme", 15.0, 1.0)]
-    for code, name, mottled, level in kinds:
-        inside = (canvas.tissue == code) & (canvas.depth_mm > rng.uniform(1.5, 3.5))
-        gas = inside & (lumps + forward > level + rng.normal(0, 1.2 if wide else 0.5)) & (canvas.depth_mm > 2)
-        lumpy = float(mottled * np.exp(rng.normal(0, 0.6))) if wide else float(mottled)
-        out.append((code, name, lumpy, np.nonzero(inside & ~gas), np.nonzero(gas)))
-    return out
+        for lumen in self.hollow:
+            held = hu(lumen.content) + 25 * self.filling[lumen.code]
+            lumen.paint(image, held if self.oral is None or lumen.content == "faeces" else self.oral)
 
 
 def _chambers(canvas: Canvas) -> tuple[tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]:
