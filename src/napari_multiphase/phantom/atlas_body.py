@@ -24,7 +24,7 @@ from napari_multiphase.phantom.atlas_tissues import AIR, BODY, CODES, OTHERS
 from napari_multiphase.phantom.atlas_torso import complete
 from napari_multiphase.volume import Grid
 
-BODY_VERSION = 2
+BODY_VERSION = 3
 """Grows when the same map gives another body."""
 STEP_MM = 2.0
 DEPTH_UNIT_MM = 0.5

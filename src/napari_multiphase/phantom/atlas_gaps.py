@@ -1,4 +1,5 @@
-"""Organs whose place a map leaves empty: the stomach in its bed, the crura beside the aorta, the sinus of the kidneys.
+"""Organs whose place a map leaves empty: the stomach in its bed, the crura beside the aorta, the sinus of the kidneys,
+pieces of the aorta and of the vena cava.
 
 A map that holds everything around the stomach but not the stomach has a gap of its shape. It is filled, since fat
 there would teach that a full abdomen has none. Other organs are never invented.
@@ -26,6 +27,13 @@ BED_MM, CLEAR_MM, NECK_MM = 20.0, 3.0, 7.0
 """How far the stomach may reach beyond the parametric one; its distance to other organs; what is narrower goes."""
 LEAST_STOMACH_ML = 60.0
 CRUS_MM, CRUS_Z_MM = 7.0, (-15.0, 70.0)
+VESSELS = {
+    AORTA: (BODY,),
+    IDS_BY_NAME["inferior vena cava"]: (BODY, IDS_BY_NAME["liver"], CODES["hepatic vein"]),
+}
+"""Great vessels, and what may lie where a map breaks them off: the liver was drawn over the cava within it."""
+BROKEN_SHARE, VESSEL_TOP_MM = 0.6, 160.0
+"""A level with less than this share of the vessel's usual area is a gap; above the top it is an arch, or a heart."""
 
 Codes = NDArray[np.uint8]
 
@@ -55,6 +63,32 @@ def fill_stomach(codes: Codes, grid: Grid, average: Subject, wall: NDArray[np.in
     smooth = (ndimage.gaussian_filter(grown.astype(np.float32), 2.0) > 0.5) & empty
     if np.count_nonzero(smooth) * grid.voxel_ml >= LEAST_STOMACH_ML:
         view[smooth] = STOMACH
+
+
+def mend_vessels(codes: Codes, grid: Grid) -> None:
+    """Aorta and vena cava as one piece: across levels where the map has less than its usual area, a disc is drawn.
+
+    Its centre and radius lie between those of the levels below and above. The highest level counts, whatever its area:
+    a cava that ends in crumbs inside the liver goes there. `codes` is changed.
+    """
+    top = int(np.clip((VESSEL_TOP_MM - grid.origin_mm[0]) / grid.spacing_mm[0], 0, len(codes)))
+    for code, over in VESSELS.items():
+        where = codes[:top] == code
+        areas = where.sum(axis=(1, 2))
+        levels = np.flatnonzero(areas)
+        if len(levels) < 10:
+            continue
+        usual = float(np.median(areas[areas > 0.5 * areas.max()]))
+        whole = np.flatnonzero(areas >= BROKEN_SHARE * usual)
+        known = np.unique([*whole, levels[-1]])
+        centres = np.array([np.argwhere(where[max(k - 2, 0) : k + 3])[:, 1:].mean(axis=0) for k in known])
+        radii = np.sqrt(np.maximum(areas[known], BROKEN_SHARE * usual) / np.pi)
+        broken = np.setdiff1d(np.arange(known[0], known[-1] + 1), whole)
+        y, x = (np.arange(n) for n in codes.shape[1:])
+        for k in broken:
+            row, column, radius = (np.interp(k, known, of) for of in (centres[:, 0], centres[:, 1], radii))
+            disc = np.hypot(y[:, None] - row, x[None, :] - column) < radius
+            codes[k][disc & np.isin(codes[k], over)] = code
 
 
 def paint_crura(codes: Codes, grid: Grid) -> None:

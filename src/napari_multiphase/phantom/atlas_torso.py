@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull
 
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom import torso, vessels
-from napari_multiphase.phantom.atlas_gaps import fill_stomach, paint_crura
+from napari_multiphase.phantom.atlas_gaps import fill_stomach, mend_vessels, paint_crura
 from napari_multiphase.phantom.atlas_tissues import AIR, BODY, CODES
 from napari_multiphase.phantom.render import Structure
 from napari_multiphase.phantom.shapes import Tube
@@ -45,6 +45,7 @@ def complete(codes: Codes, grid: Grid) -> tuple[Codes, Bytes, Bytes]:
     skin = _signed(codes != AIR, grid)
     _paint_missing_spine(codes, grid, average, (z, y, x))
     _paint_missing_vessels(codes, grid, average)
+    mend_vessels(codes, grid)
     cavity = _cavity(codes, grid, average, skin)
     wall = _signed(cavity, grid)
     fill_stomach(codes, grid, average, wall)
