@@ -38,15 +38,19 @@ def phantom_metrics(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def real_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """Dice against the one public label map (a model's output, scan without contrast medium), and phase agreement."""
+def real_metrics(result: dict[str, Any], judged: dict[str, Any], of: str = "") -> dict[str, Any]:
+    """Dice against the one public label map (a model's output, scan without contrast medium), and phase agreement.
+
+    judged : the result that the Dice is taken from; `of` names its model where it is another one.
+    """
     studies = {row["study"]: row for row in result["studies"]}
-    dice = studies["totalsegmentator_example"]["dice_against_label_map"]
+    dice = next(row["dice_against_label_map"] for row in judged["studies"] if "dice_against_label_map" in row)
+    whose = f"; Dice is that of '{of}', which this model goes on from: this one has seen the person's map" if of else ""
     return {
         "real_ct_command": result["command"],
         "real_ct_dice": round(sum(dice.values()) / len(dice), 4),
         "real_ct_dice_per_structure": dice,
-        "real_ct_note": "one scan without contrast medium; the reference is another model's output",
+        "real_ct_note": f"one scan without contrast medium; the reference is another model's output{whose}",
         "real_ct_agreement_of_phases": {
             name: row["agreement_of_phases"] for name, row in studies.items() if row.get("agreement_of_phases")
         },
@@ -109,7 +113,8 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
             for row in real["studies"]
         ):
             raise SystemExit(f"real_ct-{name}.json was measured with other weights: run {real['command']} again")
-        metrics |= real_metrics(real)
+        start = "" if _judged(real) else f"{name}-four"
+        metrics |= real_metrics(real, _of_start(start, card) if start else real, start)
     if compared and name in compared["dice"]:
         if card.weights_sha256 not in compared["weights_sha256"][name].values():
             raise SystemExit(f"{name} is none of the models compared: run {compared['command']} again")
@@ -120,6 +125,19 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
             raise SystemExit(f"synthetic_hu-{name}.json is of other weights: run {synthetic['command']} again")
         metrics |= synthetic_metrics(synthetic)
     return metrics | s_scores(_result("s_score"), card)
+
+
+def _judged(real: dict[str, Any]) -> bool:
+    return any("dice_against_label_map" in row for row in real["studies"])
+
+
+def _of_start(name: str, card: ModelCard) -> dict[str, Any]:
+    """real_ct of the model that this one goes on from, which left the reference's person out; it must be that one."""
+    result = _result(f"real_ct-{name}")
+    weights = next(row["model"]["weights_sha256"] for row in result["studies"] if "model" in row)
+    if f"weights {weights[:12]}" not in card.training_data:
+        raise SystemExit(f"real_ct-{name}.json is of weights that {card.name} does not start from: run it again")
+    return result
 
 
 def _result(name: str) -> dict[str, Any]:
