@@ -14,11 +14,13 @@ from scipy.ndimage import binary_dilation, binary_erosion, map_coordinates
 from napari_multiphase.errors import UserError
 from napari_multiphase.labels import IDS_BY_NAME, IGNORE, STRUCTURES
 from napari_multiphase.phantom import AtlasSpec, make_atlas_phantom
-from napari_multiphase.phantom.atlas_body import make_body
+from napari_multiphase.phantom.atlas_body import load_body, make_body
+from napari_multiphase.phantom.atlas_paint import paint_subject
 from napari_multiphase.phantom.atlas_read import read_atlas, read_meanings
 from napari_multiphase.phantom.atlas_scan import sample_labels
 from napari_multiphase.phantom.atlas_tissues import CODES, code_of
 from napari_multiphase.phantom.atlas_warp import LEAST_DETERMINANT, Organ, Warp
+from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.volume import Phase
 
 NAMES = {"1": "body", "2": "liver", "3": "kidney_right", "4": "kidney_left", "5": "spleen", "6": "aorta", "7": "spine"}
@@ -144,6 +146,17 @@ def test_motion_carries_the_arterial_labels_onto_the_venous(files: tuple[Path, P
         assert moved > 0.94 and moved > _dice(here & inside, there & inside)
         wrong = (here != carried) & inside
         assert not (wrong & ~binary_dilation(here)).any() and not (wrong & binary_erosion(here)).any()  # within a voxel
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_loop_of_bowel_lies_in_a_kidneys_sinus(files: tuple[Path, Path, Path], seed: int) -> None:
+    atlas, names, cache = files
+    body = load_body(atlas, names, cache)
+    whole = (slice(None), slice(None), slice(None))
+    _, labels, _ = paint_subject(body, whole, Subject(seed, wide=True), _spec(files, seed=seed, wide=True))
+    kidneys = np.isin(body.codes, [CODES["right kidney"], CODES["left kidney"]])
+    assert (labels[Phase.VENOUS] == IGNORE).any()  # loops were drawn: this map holds no bowel
+    assert not (labels[Phase.VENOUS][kidneys] == IGNORE).any()
 
 
 def test_lesions_lie_in_the_liver(files: tuple[Path, Path, Path]) -> None:

@@ -15,6 +15,7 @@ from napari_multiphase.phantom.atlas_gaps import (
     LEAST_STOMACH_ML,
     fill_stomach,
     hollow_kidneys,
+    mend_vessels,
     paint_crura,
 )
 from napari_multiphase.phantom.atlas_tissues import BODY, CODES, VISCERAL
@@ -66,6 +67,42 @@ def test_no_stomach_is_invented_elsewhere(reason: str) -> None:
     before = codes.copy()
     fill_stomach(codes, GRID, Subject(0), wall)
     assert (codes == before).all()
+
+
+def test_broken_vessels_become_one_piece() -> None:
+    _, y, x = _axes()
+    cava, pancreas = CODES["inferior vena cava"], CODES["pancreas"]
+    codes = np.full(GRID.shape, BODY, np.uint8)
+    codes[30:70] = LIVER
+    for code, middle in ((cava, -25.0), (AORTA, 20.0)):
+        codes[:60, np.broadcast_to((x - middle) ** 2 + y**2 < 10**2, GRID.shape)[0]] = code
+    whole = codes.copy()
+    codes[35:50][whole[35:50] == cava] = LIVER  # the liver drawn over it ...
+    codes[40, 44, 40] = cava  # ... but for a crumb
+    codes[10:20][whole[10:20] == AORTA] = BODY
+    codes[14, 42:46, 56:60] = pancreas  # what the map does hold in a gap stays
+    before = codes.copy()
+    mend_vessels(codes, GRID)
+    kept = before != pancreas
+    for code in (cava, AORTA):
+        found, true = (codes == code) & kept, (whole == code) & kept
+        assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.97
+    assert (codes[~kept] == pancreas).all()
+    assert set(np.unique(before[codes != before])) <= {BODY, LIVER}
+    again = codes.copy()
+    mend_vessels(again, GRID)
+    assert (again == codes).all()
+
+
+def test_whole_vessels_and_absent_ones_are_left_alone() -> None:
+    _, y, x = _axes()
+    codes = np.full(GRID.shape, BODY, np.uint8)
+    for present in (False, True):
+        if present:
+            codes[np.broadcast_to(x**2 + y**2 < 10**2, GRID.shape)] = AORTA
+        before = codes.copy()
+        mend_vessels(codes, GRID)
+        assert (codes == before).all()
 
 
 def test_crura_lie_beside_and_behind_the_aorta_not_before_it() -> None:
