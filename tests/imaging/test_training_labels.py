@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.fusion import encode_confidence
-from napari_multiphase.imaging.training_labels import SURE_RATIO, training_labels
+from napari_multiphase.imaging.training_labels import SURE_RATIO, near_mistakes, training_labels
 from napari_multiphase.labels import IGNORE, UNKNOWN
 
 SHAPE = (1, 2, 4)
@@ -47,6 +47,22 @@ def test_a_complete_scan_counts_everywhere_and_is_a_copy():
         taught = training_labels(LABELS, REVIEWED, {1, 2, 6}, None, unreviewed, whole=True)
         assert np.array_equal(taught, LABELS)
         assert not np.shares_memory(taught, LABELS)
+
+
+def test_a_doubted_prediction_teaches_nothing_and_what_is_known_stays():
+    assert flat({6}, CONFIDENCE, "sure", doubted=np.ones(SHAPE, bool)) == [0, 255, 1, 255, 6, 6, 255, 255]
+    assert flat({6}, CONFIDENCE, "sure", doubted=LABELS == 2) == [0, 0, 1, 255, 6, 6, 255, 255]
+
+
+def test_the_same_prediction_beside_a_corrected_mistake_is_doubted():
+    predicted = np.array([[[0, 0, 0, 0, 0, 0, 2, 0]]], np.uint8)
+    labels, reviewed = predicted.copy(), np.zeros(predicted.shape, bool)
+    labels[0, 0, 4], reviewed[0, 0, 3:5] = 3, True  # background at 4 was kidney, at 3 it was right
+    near = near_mistakes(labels, reviewed, predicted, (5.0, 5.0, 2.0), reach_mm=5.0)
+    assert np.flatnonzero(near).tolist() == [2, 5]  # two voxels to each side, but neither the spleen nor what was seen
+    assert near_mistakes(labels, reviewed, predicted, (5.0, 5.0, 2.0), reach_mm=7.0)[0, 0, 7]
+    assert not near_mistakes(predicted, reviewed, predicted, (5.0, 5.0, 2.0)).any()
+    assert not near_mistakes(labels, np.zeros_like(reviewed), predicted, (5.0, 5.0, 2.0)).any()
 
 
 @given(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.events import Cancel, Event, OnEvent, ignore
-from napari_multiphase.imaging.training_labels import Unreviewed, training_labels
+from napari_multiphase.imaging.training_labels import Unreviewed, near_mistakes, training_labels
 from napari_multiphase.io.atomic import atomic_new_folder
 from napari_multiphase.io.images import write_on_source
 from napari_multiphase.io.models import find_model
@@ -27,7 +27,7 @@ from napari_multiphase.labels import BACKGROUND, STRUCTURES, name_of
 from napari_multiphase.studies.annotation import Annotation
 from napari_multiphase.studies.predictions import describe, read_prediction
 from napari_multiphase.studies.workspace import Workspace
-from napari_multiphase.study import PhaseTransform
+from napari_multiphase.study import PhasePrediction, PhaseTransform
 from napari_multiphase.volume import Phase, Volume
 
 LIST_FILE = "cases.yaml"
@@ -156,8 +156,13 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
     told = (_structures(workspace, model) | states.keys()) - left_out & STRUCTURES.keys()
     whole = bool(complete) and complete == states.keys() - left_out
     complete = told if whole else complete & STRUCTURES.keys()
-    confidence = None if whole or unreviewed != "sure" else _confidence(workspace, phase, model, volume)
-    taught = training_labels(labels, reviewed, complete, confidence, unreviewed, left_out=left_out, whole=whole)
+    began = None if whole or unreviewed != "sure" else _prediction(workspace, phase, model, volume)
+    confidence, doubted = None, None
+    if began is not None:
+        confidence, doubted = began.confidence, near_mistakes(labels, reviewed, began.labels, volume.spacing_mm)
+    taught = training_labels(
+        labels, reviewed, complete, confidence, unreviewed, left_out=left_out, doubted=doubted, whole=whole
+    )
     looked_at = reviewed | np.isin(labels, sorted(complete)) | whole
     return _Corrected(taught, looked_at, frozenset(told), frozenset(complete))
 
@@ -176,8 +181,8 @@ def _structures(workspace: Workspace, model: str) -> frozenset[int]:
         return frozenset()
 
 
-def _confidence(workspace: Workspace, phase: Phase, model: str, volume: Volume) -> NDArray[np.uint8] | None:
-    """The encoded confidence of the newest prediction by `model` that is kept; None where there is none."""
+def _prediction(workspace: Workspace, phase: Phase, model: str, volume: Volume) -> PhasePrediction | None:
+    """What the newest kept prediction by `model` says of a phase; None where there is none."""
     for entry in reversed(workspace.predictions):
         kept = workspace.resolve(entry.folder)
         if entry.model != model:
@@ -185,9 +190,9 @@ def _confidence(workspace: Workspace, phase: Phase, model: str, volume: Volume) 
         try:
             if phase.value not in describe(kept)["phases"]:
                 continue
-            confidence = read_prediction(kept).phases[phase].confidence
+            found = read_prediction(kept).phases[phase]
         except (UserError, KeyError):
             continue
-        if confidence.shape == volume.shape:
-            return confidence
+        if found.labels.shape == volume.shape:
+            return found
     return None
