@@ -78,7 +78,7 @@ def mend_vessels(codes: Codes, grid: Grid) -> None:
         levels = np.flatnonzero(areas)
         if len(levels) < 10:
             continue
-        usual = float(np.median(areas[areas > 0.5 * areas.max()]))
+        usual = float(np.median(areas[levels]))
         whole = np.flatnonzero(areas >= BROKEN_SHARE * usual)
         known = np.unique([*whole, levels[-1]])
         centres = np.array([np.argwhere(where[max(k - 2, 0) : k + 3])[:, 1:].mean(axis=0) for k in known])
