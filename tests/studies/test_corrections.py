@@ -49,14 +49,16 @@ def keep(study: Study, workspace: Workspace, by: str = MODEL, **report) -> None:
     keep_prediction(workspace, study, made)
 
 
-def correct(workspace: Workspace, phase: Phase, grid, states=None, model: str = MODEL) -> tuple[np.ndarray, np.ndarray]:
-    """Paint a bit of pancreas into slice 8 of a phase and save; labels and what was reviewed."""
+def correct(
+    workspace: Workspace, phase: Phase, grid, states=None, model: str = MODEL, z: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paint a bit of pancreas into a slice of a phase and save; labels and what was reviewed."""
     file = workspace.annotation_file(phase)
     file.parent.mkdir(parents=True, exist_ok=True)
     labels, reviewed = predicted(), np.zeros(SHAPE, bool)
     with Annotation.create(file, labels, grid, model=model) as annotation:
         labels = labels.copy()
-        labels[8, 20:26, 18:22] = 6
+        labels[z, 20:26, 18:22] = 6
         annotation.save(labels, reviewed, {**annotation.states, **(states or {})})
     workspace.set_annotation(phase, file)
     return labels, reviewed
@@ -69,6 +71,15 @@ def workspace(study: Study, tmp_path: Path) -> Workspace:
     return made
 
 
+def test_beside_a_corrected_mistake_the_same_prediction_teaches_nothing(study, workspace, tmp_path):
+    labels, reviewed = correct(workspace, V, study.volumes[V].grid, z=3)
+    (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases")))
+    taught = DatasetSource(case).read().labels[V].data
+    assert (taught[3, 24:26, 18:22] == 6).all() and (taught[reviewed] == labels[reviewed]).all()
+    assert (taught[1:6, 26:28, 16:24] == 255).all() and (taught[0] == labels[0]).all()  # 10 mm, slices of 5 mm
+    assert (taught[3, 20:24, 18:22] == 6).all() and (taught[3, 10:16, 10:16] == 1).all()
+
+
 def test_what_was_painted_counts_and_of_the_rest_what_the_model_was_sure_of(study, workspace, tmp_path):
     labels, reviewed = correct(workspace, V, study.volumes[V].grid)
     (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases")))
@@ -76,7 +87,8 @@ def test_what_was_painted_counts_and_of_the_rest_what_the_model_was_sure_of(stud
     assert source.annotated == frozenset() and source.told == EVERY and source.corrected
     assert source.phases == (A, V) and source.labelled == (V,)
     raw = source.read()
-    wanted = np.where(reviewed | (sure() == 255), labels, 255)
+    untouched = np.isin(labels, [1, 2])
+    wanted = np.where(reviewed | (sure() == 255) | untouched, labels, 255)
     assert np.array_equal(raw.labels[V].data, wanted) and reviewed.sum() == 8
     assert np.array_equal(raw.reviewed[V].data, reviewed)
     assert raw.labels[V].grid.matches(study.volumes[V].grid)
