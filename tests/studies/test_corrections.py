@@ -87,8 +87,7 @@ def test_what_was_painted_counts_and_of_the_rest_what_the_model_was_sure_of(stud
     assert source.annotated == frozenset() and source.told == EVERY and source.corrected
     assert source.phases == (A, V) and source.labelled == (V,)
     raw = source.read()
-    untouched = np.isin(labels, [1, 2])
-    wanted = np.where(reviewed | (sure() == 255) | untouched, labels, 255)
+    wanted = np.where(reviewed | (sure() == 255), labels, 255)
     assert np.array_equal(raw.labels[V].data, wanted) and reviewed.sum() == 8
     assert np.array_equal(raw.reviewed[V].data, reviewed)
     assert raw.labels[V].grid.matches(study.volumes[V].grid)

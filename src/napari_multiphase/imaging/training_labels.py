@@ -12,16 +12,13 @@ from scipy import ndimage
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.components import bounding_box
 from napari_multiphase.imaging.fusion import encode_confidence
-from napari_multiphase.labels import BACKGROUND, IGNORE, UNKNOWN
+from napari_multiphase.labels import IGNORE, UNKNOWN
 
 Unreviewed = Literal["sure", "unknown", "ignore"]
 """What voxels that nobody looked at teach: the prediction where it is sure; that none of the complete structures is
 there, more is not known (254, PaNN makes its own labels); nothing (255)."""
 SURE_RATIO = 9.0
 """A prediction is sure where its best class is so many times as probable as the next."""
-UNTOUCHED_SHARE = 0.01
-"""Where less of a structure was reviewed, the model's own label stands in for it, sure or not: of a thin structure only
-some voxels are sure, and all that is beside it."""
 MISTAKE_REACH_MM = 10.0
 """How far around a mistake that somebody put right the same prediction is doubted."""
 
@@ -99,13 +96,8 @@ def training_labels(
         return labels.copy()
     known = reviewed | np.isin(labels, list(complete))
     if unreviewed == "sure" and confidence is not None:
-        sure = (confidence >= encode_confidence(np.array([SURE_RATIO]))) | np.isin(labels, _untouched(labels, reviewed))
+        sure = confidence >= encode_confidence(np.array([SURE_RATIO]))
         if doubted is not None:
             sure &= ~doubted
         known |= sure & ~np.isin(labels, list(left_out))
     return np.where(known, labels, np.uint8(UNKNOWN if unreviewed == "unknown" else IGNORE))
-
-
-def _untouched(labels: NDArray[np.uint8], reviewed: NDArray[np.bool_]) -> list[int]:
-    every, seen = (np.bincount(of, minlength=256) for of in (labels.ravel(), labels[reviewed]))
-    return [int(i) for i in np.flatnonzero(every) if i != BACKGROUND and seen[i] < UNTOUCHED_SHARE * every[i]]
