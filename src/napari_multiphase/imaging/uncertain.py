@@ -9,11 +9,13 @@ that many millimetres are off. Cores that hang together are one region; it gets 
 steps plus one, and no more.
 
 Rank is by size times uncertainty: the sum over the region's voxels of 1 - M (Eq. 3), in ml, where voxels outside the
-core, which may belong to a shell, count a quarter.
+core, which may belong to a shell, count a quarter. Where the list has room, regions follow in which the model was less
+unsure, found the same way among the voxels of that doubt.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +28,9 @@ from napari_multiphase.imaging.components import bounding_box
 from napari_multiphase.imaging.fusion import confidence_map, encode_confidence
 from napari_multiphase.labels import BACKGROUND
 
-SURE_BELOW_RATIO = 3.0
-"""A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.86)."""
+RATIOS = (3.0, 9.0)
+"""A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.86); and
+below the second ratio what follows (M below 0.96), as far as a prediction is no label to learn from either."""
 SMALLEST_ML = 0.02
 MOST_REGIONS = 300
 _MOST_LAYERS = 4
@@ -65,7 +68,6 @@ def uncertain_regions(
     confidence: NDArray[np.uint8],
     spacing_mm: Sequence[float],
     *,
-    ratio: float = SURE_BELOW_RATIO,
     smallest_ml: float = SMALLEST_ML,
     most: int = MOST_REGIONS,
 ) -> list[UncertainRegion]:
@@ -77,18 +79,36 @@ def uncertain_regions(
     confidence : encoded confidence of the same shape (`imaging.fusion.encode_confidence`). Background with 0 is what no
         model saw (outside of a carried result's field of view) and left out.
     spacing_mm : (z, y, x).
-    ratio : largest over second-largest probability below which a voxel is unsure.
     smallest_ml : regions below this are left out; a region has four voxels at least.
     most : at most so many regions.
     """
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    unsure = (confidence < int(encode_confidence(np.array([ratio]))[0])) & (
-        (confidence != _UNSEEN) | (labels != BACKGROUND)
-    )
-    box = bounding_box(unsure)
+    bars = encode_confidence(np.array(RATIOS))
+    seen = (confidence != _UNSEEN) | (labels != BACKGROUND)
+    box = bounding_box((confidence < bars[-1]) & seen)
     if box is None:
         return []
-    unsure, labels, confidence = unsure[box], labels[box], confidence[box]
+    seen, labels, confidence = seen[box], labels[box], confidence[box]
+    taken = np.zeros(seen.shape, bool)
+    found: list[UncertainRegion] = []
+    for low, high in itertools.pairwise((0, *bars)):
+        if len(found) < most:
+            unsure = (confidence >= low) & (confidence < high) & seen
+            found += _ranked(unsure, taken, labels, confidence, spacing_mm, smallest_ml, most)
+    offset = [part.start for part in box]
+    return [_moved(region, offset) for region in found[:most]]
+
+
+def _ranked(
+    unsure: NDArray[np.bool_],
+    taken: NDArray[np.bool_],
+    labels: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+    spacing_mm: Sequence[float],
+    smallest_ml: float,
+    most: int,
+) -> list[UncertainRegion]:
+    """The regions of some unsure voxels, by score; `taken` gets theirs."""
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     core, layers = _core(unsure, spacing_mm)
     parts = cc3d.connected_components(core.view(np.uint8), connectivity=26)
     flat = np.flatnonzero(parts)
@@ -97,7 +117,6 @@ def uncertain_regions(
     sums = np.bincount(owner, doubt)
     first = np.argsort(-sums, kind="stable")[: 2 * most]
     places = _places(flat, owner, parts.shape)
-    taken = np.zeros(unsure.shape, bool)
     found = []
     for number in first[sums[first] > 0]:
         region = _region(
@@ -105,9 +124,7 @@ def uncertain_regions(
         )
         if region.ml >= smallest_ml and region.mask.sum() >= 4:
             found.append(region)
-    found.sort(key=lambda region: (-region.score, region.centre))
-    offset = [part.start for part in box]
-    return [_moved(region, offset) for region in found[:most]]
+    return sorted(found, key=lambda region: (-region.score, region.centre))
 
 
 def _core(unsure: NDArray[np.bool_], spacing_mm: Sequence[float]) -> tuple[NDArray[np.bool_], int]:
