@@ -112,6 +112,20 @@ def test_blobs_are_found_measured_and_ranked():
     assert [(r.centre, r.score) for r in again] == [(r.centre, r.score) for r in found]
 
 
+def test_less_doubtful_regions_follow_where_the_list_has_room():
+    labels, confidence = organ()
+    mild = encode_confidence(np.array([6.0]))[0]
+    blobs = {"mild but large": ((20, 40, 30), 9.0, mild), "unsure": ((20, 40, 66), 4.0, UNSURE)}
+    for centre, radius, value in blobs.values():
+        confidence[distance(centre) <= radius] = value
+    found = uncertain_regions(labels, confidence, SPACING)
+    order = [min(blobs, key=lambda name: distance(blobs[name][0])[region.centre]) for region in found]
+    assert order == ["unsure", "mild but large"]
+    assert len(uncertain_regions(labels, confidence, SPACING, most=1)) == 1
+    confidence[distance((20, 40, 30)) <= 9.0] = encode_confidence(np.array([10.0]))[0]
+    assert len(uncertain_regions(labels, confidence, SPACING)) == 1
+
+
 def test_regions_share_no_voxel_and_keep_to_what_is_unsure():
     rng = np.random.default_rng(5)
     from scipy import ndimage

@@ -29,8 +29,8 @@ from napari_multiphase.imaging.fusion import confidence_map, encode_confidence
 from napari_multiphase.labels import BACKGROUND
 
 RATIOS = (3.0, 9.0)
-"""A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.86); and
-below the second ratio what follows (M below 0.96), as far as a prediction is no label to learn from either."""
+"""A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.87);
+what follows is below the second ratio (M below 0.9997), as far as a prediction is no label to learn from either."""
 SMALLEST_ML = 0.02
 MOST_REGIONS = 300
 _MOST_LAYERS = 4
