@@ -10,6 +10,7 @@ import pytest
 
 from napari_multiphase.config import RunConfig
 from napari_multiphase.errors import UserError
+from napari_multiphase.io.models import find_model
 from napari_multiphase.phantom import AtlasSpec
 from napari_multiphase.training.phantoms import phantom_sources
 
@@ -68,11 +69,27 @@ def test_missing_maps_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         phantom_sources(run, run.data)
 
 
-def test_the_experiment_is_a_run() -> None:
+@pytest.mark.parametrize("name", ["abdomen-first", "abdomen-four", "abdomen"])
+def test_the_models_that_are_measured_on_a_person_left_that_person_out(name: str) -> None:
     from napari_multiphase.config import method_config
     from napari_multiphase.config.files import read_run
 
-    run = read_run(Path(__file__).parents[2] / "experiments" / "abdomen.yaml")
-    assert run.labels == tuple(range(24)) and "totalsegmentator" not in str(run.data)
+    run = read_run(Path(__file__).parents[2] / "experiments" / f"{name}.yaml")
+    assert run.name == name and run.labels == tuple(range(24))
+    assert ("totalsegmentator" in str(run.data)) == (name == "abdomen")
+    start = {"abdomen-first": None, "abdomen-four": "abdomen-first-s1", "abdomen": "abdomen-four-s1"}[name]
+    assert start is None if run.start_from is None else Path(run.start_from).parent.name == start
     config = method_config(run.method, run.method_config)
     assert config.mixed and all(np.array(run.patch_vox) % config.segmentor.divisor == 0)
+
+
+def test_the_default_shows_the_dice_of_the_model_that_left_the_person_out() -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    rows = {n: json.loads((results / f"real_ct-{n}.json").read_text())["studies"] for n in ("abdomen", "abdomen-four")}
+    card = find_model("abdomen").card
+    weights = {n: {row["model"]["weights_sha256"] for row in of if "model" in row} for n, of in rows.items()}
+    assert weights["abdomen"] == {card.weights_sha256} and len(weights["abdomen-four"]) == 1
+    assert f"weights {weights['abdomen-four'].pop()[:12]}" in card.training_data
+    assert not any("dice_against_label_map" in row for row in rows["abdomen"])
+    (dice,) = (row["dice_against_label_map"] for row in rows["abdomen-four"] if "dice_against_label_map" in row)
+    assert card.metrics["real_ct_dice_per_structure"] == dice and "abdomen-four" in card.metrics["real_ct_note"]
