@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_multiphase.errors import UserError
 from napari_multiphase.imaging.components import bounding_box
@@ -41,6 +40,8 @@ def near_mistakes(
     predicted : (D, H, W), what the correcting started from.
     spacing_mm : (z, y, x).
     """
+    from scipy import ndimage  # not before it is needed: the window starts without it
+
     wrong = reviewed & (labels != predicted)
     near = np.zeros(wrong.shape, bool)
     reach = [int(reach_mm / spacing) for spacing in spacing_mm]

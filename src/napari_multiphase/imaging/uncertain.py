@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from napari_multiphase.imaging.components import bounding_box
 from napari_multiphase.imaging.fusion import confidence_map, encode_confidence
+from napari_multiphase.imaging.training_labels import SURE_RATIO
 from napari_multiphase.labels import BACKGROUND
 
-RATIOS = (3.0, 9.0)
+RATIOS = (3.0, SURE_RATIO)
 """A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.87);
 what follows is below the second ratio (M below 0.9997), as far as a prediction is no label to learn from either."""
 SMALLEST_ML = 0.02
