@@ -7,6 +7,8 @@ import pytest
 
 from napari_multiphase.gui.layers import (
     MOST_OPAQUE,
+    add_confidence,
+    add_labels,
     confidence_rgba,
     hidden_colormap,
     labels_colormap,
@@ -63,3 +65,18 @@ def test_painting_on_a_mapped_result_leaves_the_file_alone(tmp_path):
     assert (layer_data[1] == 7).all()
     assert (np.load(path) == 1).all()
     assert (layer_data[0] == 1).all()
+
+
+def test_a_result_that_arrives_is_not_chosen():
+    from napari.components import ViewerModel
+
+    viewer, grid = ViewerModel(), Grid((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    mine = viewer.add_points(np.zeros((1, 3)))
+    zeros = np.zeros(grid.shape, np.uint8)
+    made = [
+        add_labels(viewer, zeros, grid, "labels", kind="labels"),
+        add_confidence(viewer, zeros, grid, "confidence", kind="confidence"),
+    ]
+    assert viewer.layers.selection == {mine}
+    assert set(made) < set(viewer.layers)
+    assert viewer.add_points(np.zeros((1, 3))) in viewer.layers.selection, "napari's own way is as it was"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from napari_multiphase.field import DenseField
 from napari_multiphase.jobs import Client
+from napari_multiphase.jobs.priority import NICE
 from napari_multiphase.jobs.protocol import MAX_LINE_BYTES, URGENT
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Grid, Phase, Volume
@@ -202,6 +204,25 @@ def test_parser_jobs_run_beside_the_worker_each_in_a_process_of_its_own(client):
     pids = {_run(client, "pid", where="parser").result for _ in range(3)}
     assert len(pids) == 3
     assert not busy.done
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the scale of priorities of a POSIX system")
+@pytest.mark.parametrize("where", ["worker", "parser"])
+def test_what_computes_gives_way_to_the_window(client, where):
+    pid = _run(client, "pid", where=where).result
+    handle = client.submit("stubborn", {"seconds": 20.0}, where=where)
+    _until(lambda: handle.running)
+    child = client._children[handle.id]
+    assert where == "parser" or child.pid == pid
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+
+
+def test_the_next_parser_starts_once_what_the_last_one_read_was_drawn(client):
+    _run(client, "pid", where="parser")
+    ended = time.monotonic()
+    assert client._spare is None
+    _until(lambda: client._spare is not None)
+    assert time.monotonic() - ended > 1.0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.gui.private import choice_kept
 from napari_multiphase.imaging.fusion import confidence_map
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.volume import Grid, Volume
@@ -103,11 +104,10 @@ def insert_hidden(viewer: napari.Viewer, data: NDArray[Any], arguments: Mapping[
 
     images = [other for kind in ("ct", "aligned", "synthetic", "difference") for other in layers_of(viewer, kind=kind)]
     above = 1 + max((viewer.layers.index(other) for other in images), default=-1)
-    chosen = list(viewer.layers.selection)
     layer = Image(data, **{**arguments, "visible": False})
     _let_choose(layer)
-    viewer.layers.insert(above, layer)
-    viewer.layers.selection = set(chosen)
+    with choice_kept(viewer):
+        viewer.layers.insert(above, layer)
     return layer
 
 
@@ -119,34 +119,36 @@ def _let_choose(layer: Image) -> None:
 
 
 def add_labels(viewer: napari.Viewer, data: NDArray[Any], grid: Grid, name: str, **ours: Any) -> Labels:
-    """Add a label map in the table's colours above everything, hidden; `ours` goes into the layer's metadata."""
-    return viewer.add_labels(
-        data,
-        name=fresh_name(viewer, name),
-        colormap=labels_colormap(),
-        opacity=LABELS_OPACITY,
-        multiscale=False,
-        visible=False,
-        metadata={OURS: {"grid": grid.to_dict(), **ours}},
-        **placement(grid),
-    )
+    """Add a label map in the table's colours above everything, hidden and not chosen; `ours` goes into its metadata."""
+    with choice_kept(viewer):
+        return viewer.add_labels(
+            data,
+            name=fresh_name(viewer, name),
+            colormap=labels_colormap(),
+            opacity=LABELS_OPACITY,
+            multiscale=False,
+            visible=False,
+            metadata={OURS: {"grid": grid.to_dict(), **ours}},
+            **placement(grid),
+        )
 
 
 def add_confidence(viewer: napari.Viewer, data: NDArray[np.uint8], grid: Grid, name: str, **ours: Any) -> Image:
-    """Add an encoded confidence map as an overlay that is transparent where the model is sure; hidden."""
-    return viewer.add_image(
-        data,
-        name=fresh_name(viewer, name),
-        contrast_limits=(0, 255),
-        colormap=confidence_colormap(),
-        blending="translucent_no_depth",
-        interpolation2d="nearest",
-        rgb=False,
-        multiscale=False,
-        visible=False,
-        metadata={OURS: {"grid": grid.to_dict(), **ours}},
-        **placement(grid),
-    )
+    """Add an encoded confidence map as an overlay, transparent where the model is sure; hidden and not chosen."""
+    with choice_kept(viewer):
+        return viewer.add_image(
+            data,
+            name=fresh_name(viewer, name),
+            contrast_limits=(0, 255),
+            colormap=confidence_colormap(),
+            blending="translucent_no_depth",
+            interpolation2d="nearest",
+            rgb=False,
+            multiscale=False,
+            visible=False,
+            metadata={OURS: {"grid": grid.to_dict(), **ours}},
+            **placement(grid),
+        )
 
 
 def writable(array: NDArray[Any]) -> NDArray[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def show_canvas(viewer: napari.Viewer, shown: bool) -> None:
 
 
 def hold_drawing(viewer: napari.Viewer, hold: bool) -> None:
-    """Let the canvas wait with drawing, so that a layer addition and the drawing after it are two short steps."""
+    """Let the window wait with drawing, so that a layer addition and the drawing after it are two short steps."""
     window = qt_window(viewer)
-    if window is not None and window.centralWidget() is not None:
-        window.centralWidget().setUpdatesEnabled(not hold)
+    if window is not None:
+        window.setUpdatesEnabled(not hold)
 
 
 def apart(viewer: napari.Viewer, step: Callable[[], object]) -> list[Callable[[], object]]:
@@ -115,6 +116,19 @@ def apart(viewer: napari.Viewer, step: Callable[[], object]) -> list[Callable[[]
             raise
 
     return [held, lambda: hold_drawing(viewer, False)]
+
+
+@contextmanager
+def choice_kept(viewer: napari.Viewer) -> Iterator[None]:
+    """A layer that is added herein is not chosen: what the user had chosen stays so, and napari lays out no controls
+    for it now, a fifth of what adding it costs."""
+    layers: Any = viewer.layers
+    before = getattr(layers, "_activate_on_insert", True)
+    layers._activate_on_insert = False
+    try:
+        yield
+    finally:
+        layers._activate_on_insert = before
 
 
 def warm_results(viewer: napari.Viewer, colormap: Any) -> Callable[[], None]:

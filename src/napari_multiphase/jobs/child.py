@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from napari_multiphase.jobs.priority import give_way
 from napari_multiphase.jobs.protocol import HEARTBEAT_S, JobError, Message, ProtocolError, Writer, read_messages
 
 _QUIET_S = 15.0
@@ -43,6 +44,7 @@ class Child:
         self._told: str = ""
         self._log = folder / f"{verb}-{uuid.uuid4().hex[:8]}.log"
         self._process = self._popen(tasks)
+        give_way(self._process.pid)
         self._heard = time.monotonic()
         assert self._process.stdin is not None
         self._writer = Writer(self._process.stdin, folder)  # type: ignore[arg-type]

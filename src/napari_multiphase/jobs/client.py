@@ -24,6 +24,9 @@ from napari_multiphase.jobs.leases import Session, Store
 from napari_multiphase.jobs.protocol import JobError, Message
 
 Where = Literal["worker", "parser"]
+_REST_S = 2.0
+"""From the end of a reading job to the start of the next parser, which takes a second of a core: what the job brought
+is drawn meanwhile."""
 _CANCELLED = JobError("Cancelled", "cancelled")
 
 
@@ -317,7 +320,9 @@ class Client:
             self._handles.pop(handle.id, None)
         if child is not None and child.verb == "parser":
             child.end(kill=False)
-            self._outbox.put(self._ensure_spare)
+            rest = threading.Timer(_REST_S, self._outbox.put, (self._ensure_spare,))
+            rest.daemon = True
+            rest.start()
         if error is not None:
             self.session.drop(handle.id)
         # A result may hand on what the job was given, such as the volumes of a registered study.

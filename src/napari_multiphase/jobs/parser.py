@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from napari_multiphase.jobs.keeping import KEEPING_TASKS
+from napari_multiphase.jobs.priority import end_first
 from napari_multiphase.jobs.server import serve
-from napari_multiphase.jobs.worker import step_back
 
 ALLOWED = ("scan", "open", "look", "pair", "warm_parser", "look_at_model", "add_model", *KEEPING_TASKS)
 _MIN_BYTES = 4 << 30
@@ -21,7 +21,7 @@ _SHARE_OF_RAM = 0.75
 
 def main(folder: Path, tasks: str = "napari_multiphase.jobs.tasks") -> None:
     """Serve the reading jobs of the module `tasks` under a memory limit, where the system has one."""
-    step_back()
+    end_first()
     limit_memory()
     table = importlib.import_module(tasks).TASKS
     if tasks == "napari_multiphase.jobs.tasks":

@@ -22,6 +22,7 @@ import psutil
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.places import data_folder
+from napari_multiphase.jobs.priority import give_way
 from napari_multiphase.model import CARD_FILE
 from napari_multiphase.training.lock import LOCK_FILE
 from napari_multiphase.training.run_folder import MODEL_FOLDER, PLAN_FILE, RUN_FILE, STOP_FILE
@@ -114,18 +115,12 @@ def start(folder: Path) -> None:
         words = (error.strerror or str(error)).lower()
         raise UserError(f"{folder}: the training process cannot be started ({words}); check the disk") from error
     _children.append(child)
+    give_way(child.pid)
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(child.pid)
-        _step_back(process)
         with atomic_path(folder / PROCESS_FILE) as part:
             known = {"pid": child.pid, "host": socket.gethostname(), "created_s": process.create_time()}
             part.write_text(json.dumps(known), encoding="utf-8")
-
-
-def _step_back(process: psutil.Process) -> None:
-    """The window comes first: training takes what is left of the processor."""
-    with contextlib.suppress(psutil.Error, OSError):
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 5)
 
 
 def stop(folder: Path) -> None:
