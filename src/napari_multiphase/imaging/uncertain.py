@@ -33,7 +33,7 @@ RATIOS = (3.0, SURE_RATIO)
 """A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.87);
 what follows is below the second ratio (M below 0.9997), as far as a prediction is no label to learn from either."""
 SMALLEST_ML = 0.02
-MOST_REGIONS = 300
+MOST_REGIONS = 500
 _MOST_LAYERS = 4
 _SHELLS_GONE = 0.1
 _RIM_WEIGHT = 0.25
