@@ -88,13 +88,6 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
-def has_learnt(atlas: str, model: str | None) -> bool:
-    """Whether the model's card names this map among what it was trained on."""
-    from napari_multiphase.io.models import find_model
-
-    return atlas in find_model(model).card.training_data
-
-
 def phase_agreement(out: Path, transform: dict | None) -> dict[str, float]:
     """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
     from napari_multiphase.imaging.resample import resample
@@ -174,7 +167,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="Draw what segment found into this folder.")
     parser.add_argument("--result", type=Path, help="JSON to write, instead of results/real_ct-<model>.json.")
     arguments = parser.parse_args()
-    rows, seen = [], has_learnt(REFERENCE_STUDY, arguments.model)
+    from napari_multiphase.io.models import find_model
+
+    rows, seen = [], REFERENCE_STUDY in find_model(arguments.model).card.training_data
     with tempfile.TemporaryDirectory() as temporary:
         for name, relative in STUDIES.items():
             out = (arguments.keep or Path(temporary)) / name
@@ -197,7 +192,8 @@ def main() -> None:
     result.parent.mkdir(exist_ok=True)
     shown = name if arguments.model is None or Path(arguments.model).is_absolute() else arguments.model
     command = f"python benchmarks/real_ct.py --model {shown}"
-    result.write_text(json.dumps({"command": command, "studies": rows}, indent=2) + "\n")
+    told = {"command": command, "training_data": find_model(arguments.model).card.training_data, "studies": rows}
+    result.write_text(json.dumps(told, indent=2) + "\n")
 
 
 if __name__ == "__main__":

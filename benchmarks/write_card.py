@@ -45,7 +45,7 @@ def real_metrics(result: dict[str, Any], judged: dict[str, Any], of: str = "") -
     """
     studies = {row["study"]: row for row in result["studies"]}
     dice = next(row["dice_against_label_map"] for row in judged["studies"] if "dice_against_label_map" in row)
-    whose = f"; Dice is that of '{of}', which this model goes on from: this one has seen the person's map" if of else ""
+    whose = f"; Dice is that of '{of}', trained alike without that person's map, which this one has seen" if of else ""
     return {
         "real_ct_command": result["command"],
         "real_ct_dice": round(sum(dice.values()) / len(dice), 4),
@@ -113,8 +113,8 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
             for row in real["studies"]
         ):
             raise SystemExit(f"real_ct-{name}.json was measured with other weights: run {real['command']} again")
-        start = "" if _judged(real) else f"{name}-four"
-        metrics |= real_metrics(real, _of_start(start, card) if start else real, start)
+        twin = "" if _judged(real) else f"{name}-last-four"
+        metrics |= real_metrics(real, _of_twin(twin, card) if twin else real, twin)
     if compared and name in compared["dice"]:
         if card.weights_sha256 not in compared["weights_sha256"][name].values():
             raise SystemExit(f"{name} is none of the models compared: run {compared['command']} again")
@@ -131,13 +131,16 @@ def _judged(real: dict[str, Any]) -> bool:
     return any("dice_against_label_map" in row for row in real["studies"])
 
 
-def _of_start(name: str, card: ModelCard) -> dict[str, Any]:
-    """real_ct of the model that this one goes on from, which left the reference's person out; it must be that one."""
+def _of_twin(name: str, card: ModelCard) -> dict[str, Any]:
+    """real_ct of the model that was trained alike but for the reference's person; both begin with the same weights."""
     result = _result(f"real_ct-{name}")
-    weights = next(row["model"]["weights_sha256"] for row in result["studies"] if "model" in row)
-    if f"weights {weights[:12]}" not in card.training_data:
-        raise SystemExit(f"real_ct-{name}.json is of weights that {card.name} does not start from: run it again")
+    if not result or _start_of(card.training_data) != _start_of(result["training_data"]):
+        raise SystemExit(f"real_ct-{name}.json is not of a model that begins as {card.name} does: measure it again")
     return result
+
+
+def _start_of(training_data: str) -> str:
+    return training_data.partition("starting from ")[2]
 
 
 def _result(name: str) -> dict[str, Any]:

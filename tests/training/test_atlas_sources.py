@@ -69,7 +69,7 @@ def test_missing_maps_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         phantom_sources(run, run.data)
 
 
-@pytest.mark.parametrize("name", ["abdomen-first", "abdomen-four", "abdomen"])
+@pytest.mark.parametrize("name", ["abdomen-first", "abdomen-four", "abdomen", "abdomen-last-four"])
 def test_the_models_that_are_measured_on_a_person_left_that_person_out(name: str) -> None:
     from napari_multiphase.config import method_config
     from napari_multiphase.config.files import read_run
@@ -77,19 +77,33 @@ def test_the_models_that_are_measured_on_a_person_left_that_person_out(name: str
     run = read_run(Path(__file__).parents[2] / "experiments" / f"{name}.yaml")
     assert run.name == name and run.labels == tuple(range(24))
     assert ("totalsegmentator" in str(run.data)) == (name == "abdomen")
-    start = {"abdomen-first": None, "abdomen-four": "abdomen-first-s1", "abdomen": "abdomen-four-s1"}[name]
-    assert start is None if run.start_from is None else Path(run.start_from).parent.name == start
+    starts = {"abdomen-four": "abdomen-first-s1", "abdomen": "abdomen-four-s1", "abdomen-last-four": "abdomen-four-s1"}
+    assert (None if run.start_from is None else Path(run.start_from).parent.name) == starts.get(name)
     config = method_config(run.method, run.method_config)
     assert config.mixed and all(np.array(run.patch_vox) % config.segmentor.divisor == 0)
 
 
-def test_the_default_shows_the_dice_of_the_model_that_left_the_person_out() -> None:
-    results = Path(__file__).parents[2] / "benchmarks" / "results"
-    rows = {n: json.loads((results / f"real_ct-{n}.json").read_text())["studies"] for n in ("abdomen", "abdomen-four")}
+def test_the_twin_that_left_the_person_out_is_trained_as_the_default() -> None:
+    from napari_multiphase.config.files import read_run
+
+    folder = Path(__file__).parents[2] / "experiments"
+    default, twin = (read_run(folder / f"{name}.yaml") for name in ("abdomen", "abdomen-last-four"))
+    without = [atlas for atlas in default.data.atlases if "totalsegmentator" not in str(atlas)]
+    assert len(without) == len(default.data.atlases) - 1
+    data = default.data.model_copy(update={"atlases": twin.data.atlases})
+    assert twin == default.model_copy(update={"name": twin.name, "data": data})
+    assert [*twin.data.atlases] == without
+
+
+def test_the_default_shows_the_dice_of_its_twin_that_left_the_person_out() -> None:
+    results, twin = Path(__file__).parents[2] / "benchmarks" / "results", "abdomen-last-four"
+    told = {name: json.loads((results / f"real_ct-{name}.json").read_text()) for name in ("abdomen", twin)}
     card = find_model("abdomen").card
-    weights = {n: {row["model"]["weights_sha256"] for row in of if "model" in row} for n, of in rows.items()}
-    assert weights["abdomen"] == {card.weights_sha256} and len(weights["abdomen-four"]) == 1
-    assert f"weights {weights['abdomen-four'].pop()[:12]}" in card.training_data
-    assert not any("dice_against_label_map" in row for row in rows["abdomen"])
-    (dice,) = (row["dice_against_label_map"] for row in rows["abdomen-four"] if "dice_against_label_map" in row)
-    assert card.metrics["real_ct_dice_per_structure"] == dice and "abdomen-four" in card.metrics["real_ct_note"]
+    measured = {row["model"]["weights_sha256"] for row in told["abdomen"]["studies"] if "model" in row}
+    assert measured == {card.weights_sha256}
+    assert "totalsegmentator" in card.training_data and "totalsegmentator" not in told[twin]["training_data"]
+    start = card.training_data.partition("starting from ")[2]
+    assert start and told[twin]["training_data"].endswith(start)
+    assert not any("dice_against_label_map" in row for row in told["abdomen"]["studies"])
+    (dice,) = (row["dice_against_label_map"] for row in told[twin]["studies"] if "dice_against_label_map" in row)
+    assert card.metrics["real_ct_dice_per_structure"] == dice and twin in card.metrics["real_ct_note"]
