@@ -88,6 +88,13 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
+def training_data(model: str | None) -> str:
+    """What the model's card says it learnt from; names the maps."""
+    from napari_multiphase.io.models import find_model
+
+    return find_model(model).card.training_data
+
+
 def phase_agreement(out: Path, transform: dict | None) -> dict[str, float]:
     """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
     from napari_multiphase.imaging.resample import resample
@@ -167,14 +174,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="Draw what segment found into this folder.")
     parser.add_argument("--result", type=Path, help="JSON to write, instead of results/real_ct-<model>.json.")
     arguments = parser.parse_args()
-    from napari_multiphase.io.models import find_model
-
-    rows, seen = [], REFERENCE_STUDY in find_model(arguments.model).card.training_data
+    rows, learnt_from = [], training_data(arguments.model)
     with tempfile.TemporaryDirectory() as temporary:
         for name, relative in STUDIES.items():
             out = (arguments.keep or Path(temporary)) / name
             row = run_study(name, arguments.data / relative, arguments.model, out)
-            if row["exit"] == 0 and name == REFERENCE_STUDY and not seen:
+            if row["exit"] == 0 and name == REFERENCE_STUDY and name not in learnt_from:
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
                 row["agreement_of_phases"] = phase_agreement(out, row["transform"])
@@ -192,7 +197,7 @@ def main() -> None:
     result.parent.mkdir(exist_ok=True)
     shown = name if arguments.model is None or Path(arguments.model).is_absolute() else arguments.model
     command = f"python benchmarks/real_ct.py --model {shown}"
-    told = {"command": command, "training_data": find_model(arguments.model).card.training_data, "studies": rows}
+    told = {"command": command, "training_data": learnt_from, "studies": rows}
     result.write_text(json.dumps(told, indent=2) + "\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -13,14 +12,11 @@ NICE = 10
 
 def give_way(pid: int) -> None:
     """Let a process that has just been started give way to the window, from its first import on."""
-    with contextlib.suppress(OSError, ImportError):
-        if sys.platform == "win32":
-            import psutil
+    import psutil  # not before it is needed: the window starts without it
 
-            with contextlib.suppress(psutil.Error):
-                psutil.Process(pid).nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-        else:
-            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else process.nice() + NICE)
 
 
 def end_first() -> None:
