@@ -104,6 +104,17 @@ def test_the_s_score_of_an_untouched_image_is_the_judges_own_dice(shifted: Study
     )["independent"] is False  # fmt: skip
 
 
+def test_a_judge_has_nothing_to_say_of_a_scan_that_comes_alone(shifted: Study, small_model, monkeypatch) -> None:
+    monkeypatch.setattr("napari_multiphase.inference.plan.with_synthetic_branch", lambda: ["a model with two branches"])
+    arterial, told, judged = shifted.volumes[A], [], []
+    alone = Study("study-1", {V: arterial})
+    labels = segment(alone, small_model, SegmentOptions(device="cpu"), on_event=told.append).phases[V].labels
+    assert any("would segment a synthetic arterial image" in event.message for event in told)
+    translation = synthetic(shifted, arterial.data)
+    judge_translation(shifted, translation, small_model, labels, on_event=judged.append)
+    assert {event.kind for event in judged} == {event.kind for event in told} - {"warning"}
+
+
 def test_labels_of_another_grid_are_refused(shifted: Study, tmp_path: Path) -> None:
     labels = np.ones(shifted.volumes[A].shape, np.uint8)
     write_on_source(tmp_path / "labels.nii.gz", labels, shifted.volumes[A], kind="labels")

@@ -90,14 +90,14 @@ class Demo:
         self.rest(0.5)
 
     def translate(self) -> None:
-        """Click *Translate volume* and wait for the figures."""
+        """Click *Translate volume* and wait for the figures, the S-score being the last."""
         dock = self.translate_dock
         bring_forward(dock)
         self.wait(lambda: dock.model is not None and dock.preview.feed.shown is not None, "a preview")
         dock.translate.click()
         made = dock.translating.results
-        self.wait(lambda: dock.to in made and made[dock.to].figures is not None, "figures")
-        self.wait(lambda: self.session.job is None, "the S-score")
+        self.wait(lambda: dock.to in made and "s_score" in (made[dock.to].figures or {}), "figures and S-score")
+        self.wait(lambda: self.session.job is None, "the end of the job")
         self.rest(0.5)
 
     def correct(self) -> None:

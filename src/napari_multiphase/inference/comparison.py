@@ -207,7 +207,12 @@ def judge_translation(
     if traits.synthetic:
         options = options.model_copy(update={"branch_weight": 1.0})
     alone = Study(study.id, {to: study.volumes[translation.source].with_data(np.asarray(translation.image))})
-    found = segment(alone, judge, options, on_event=on_event, cancel=cancel).phases[to].labels
+
+    def without_notes(event: Event) -> None:
+        if event.kind != "warning":  # what is to be said of a scan that comes alone is not to be said of this image
+            on_event(event)
+
+    found = segment(alone, judge, options, on_event=without_notes, cancel=cancel).phases[to].labels
     score, dice = s_score(found, labels, judge.card.labels)
     return {
         "s_score": round(score, 4) if np.isfinite(score) else None,
