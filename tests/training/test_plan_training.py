@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,15 @@ def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases
     assert one.turns[0].optimiser == other.turns[0].optimiser
     assert method_config("pcn", mixed.run.method_config).keep_start > 0
     assert "stays as it is" not in mixed.to_yaml()
+
+
+def test_a_model_that_kept_half_of_its_start_is_tuned_whole(tmp_path, dataset):
+    folder = Path(untrained(tmp_path, mixed=True))
+    card = json.loads((folder / "model.json").read_text())
+    card["config"]["keep_start"] = 0.5
+    (folder / "model.json").write_text(json.dumps(card))
+    config = plan_training(dataset, "pcn", start_from=str(folder), memory_gb=8).run.method_config
+    assert method_config("pcn", config).keep_start == 0
 
 
 def test_a_model_s_two_segmentors_go_on_apart(dataset, model):

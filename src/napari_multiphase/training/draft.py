@@ -303,7 +303,8 @@ class Draft:
 
 
 def _gentler(config: Any) -> Any:
-    """A method's settings with the share `_TUNING` of all steps (at least one) and learning rates."""
+    """A method's settings with the share `_TUNING` of all steps (at least one) and learning rates; what is learnt stays
+    whole (`keep_start`)."""
     if not isinstance(config, dict):
         return config
     new = {key: _gentler(value) for key, value in config.items()}
@@ -312,6 +313,8 @@ def _gentler(config: Any) -> Any:
             new[key] = max(1, round(_TUNING * value))
         elif key == "lr":
             new[key] = _TUNING * value
+        elif key == "keep_start":
+            new[key] = 0.0
     return new
 
 
