@@ -181,10 +181,10 @@ def listed(work: Path, name: str, labels_of: Callable[[int], tuple[Volume, np.nd
 def tuned(work: Path, name: str, cases: Path, recipe: dict | None, steps: int | None) -> tuple[Model, dict]:
     """The model that `multiphase plan --from` and `train` make of a case list, and what it took.
 
-    `recipe` : the settings of another run, for lists that are no corrections.
+    `recipe` : the settings of another run, for lists that are no corrections; what is held is the list's own.
     """
     planned = plan_training(cases, "pcn", start_from=MODEL, memory_gb=8).run
-    settings = dict(recipe or planned.method_config)
+    settings = {**(recipe or planned.method_config), "held": list(planned.method_config.get("held", ()))}
     if steps is not None:
         settings["phase_steps"] = steps
     # Whoever can judge last is held out: the last of the list; nobody where three are corrected.
@@ -269,6 +269,7 @@ def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dic
         recipe = recipe or effort["method_config"]
         scores[name] = dice(tuned_model, work, name, unseen)
         result["runs"][name] = {**{k: v for k, v in effort.items() if k != "method_config"}, "corrections": took}
+        result["runs"][name]["held"] = [name_of(label) for label in effort["method_config"]["held"]]
         print(f"{name}: {organs(scores[name]):.4f} ({effort['cpu_seconds']} s of CPU)", flush=True)
     result["dice"] = {name: {"mean": organs(s), "per_structure": s} for name, s in scores.items()}
     result["recipe"] = recipe
@@ -319,6 +320,8 @@ def readable(results: list[dict]) -> str:
                     f"{took['voxels_reviewed']} voxels looked at, {took['voxels_corrected']} of "
                     f"{took['voxels_wrong']} wrong ones put right."
                 )
+        for name, run in result["runs"].items():
+            lines += ["", f"{name}: held {', '.join(run['held'])}."] if run.get("held") else []
         lines += ["", f"Structures that no corrected region concerns: {told['no_region_concerns'] or 'none'}.", ""]
         lines += [f"Largest loss of any structure: {told['lowest_change']}.", ""]
     return "\n".join(lines)

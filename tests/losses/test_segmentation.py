@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntropyLoss
+from napari_multiphase.losses.segmentation import LEAST_HELD_VOX, BinaryDiceLoss, DiceCrossEntropyLoss, hold_loss
 
 LOSS = DiceCrossEntropyLoss()
 
@@ -51,6 +51,54 @@ def test_ignored_voxels_change_nothing_and_get_no_gradient():
     assert torch.count_nonzero(logits.grad[:, :, 2:]) == 0
     cropped = sum(LOSS(logits[:, :, :2], target[:, :2]).values())
     assert loss.item() == pytest.approx(cropped.item(), abs=1e-12)
+
+
+def test_what_is_held_costs_nothing_where_it_stays_and_its_distance_where_it_moves():
+    unknown = torch.full((1, 2, 2, 4), 255)
+    was, now = logits_of(torch.full((2, 2, 4), 0.5)), logits_of(torch.full((2, 2, 4), 0.25))
+    assert hold_loss(was, unknown, was, [1]).item() == pytest.approx(0, abs=1e-12)
+    assert hold_loss(now, unknown, was, [1]).item() == pytest.approx(0.25 / 0.75)  # 16 x 0.25 / (16 x 0.25 + 16 x 0.5)
+    unknown[:, 1] = 1  # known there: 8 voxels count as volume, not as a distance
+    expected = 8 * 0.25 / (16 * 0.25 + 8 * 0.5 + 8)
+    assert hold_loss(now, unknown, was, [1]).item() == pytest.approx(expected)
+
+
+def test_each_structure_that_is_held_counts_as_one_of_those_that_are_known():
+    target = torch.tensor([1, 2, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255]).reshape(1, 1, 2, 6)
+    was = torch.zeros(1, 5, 1, 2, 6, dtype=torch.float64)
+    now = was.clone()
+    now[:, 4] = 1.0
+    alone = hold_loss(now, torch.full_like(target, 255)[..., :1], was[..., :1], [4])
+    assert alone.item() == 0, "of two voxels nothing is held"
+    p, q = now.softmax(1)[0, 4].flatten(), torch.full((12,), 0.2, dtype=torch.float64)
+    q[:3] = 0
+    assert q.sum() < LEAST_HELD_VOX
+    big = [x.repeat(1, 1, 4, 1, 1) for x in (now, was)]
+    expected = (p - 0.2).abs()[3:].sum() / (p.sum() + q.sum()) / 3
+    found = hold_loss(big[0], target.repeat(1, 4, 1, 1), big[1], [4])
+    assert found.item() == pytest.approx(expected.item())
+
+
+def test_holding_moves_neither_what_is_known_nor_what_is_hardly_there():
+    torch.manual_seed(3)
+    now = torch.randn(1, 3, 4, 4, 4, dtype=torch.float64, requires_grad=True)
+    was = torch.randn(1, 3, 4, 4, 4, dtype=torch.float64)
+    nothing = hold_loss(now, torch.zeros(1, 4, 4, 4, dtype=torch.int64), was, [1, 2])
+    assert nothing.item() == 0 and nothing.requires_grad
+    gone = was.clone()
+    gone[:, 2] = -20  # so it does not say that channel 2 is anywhere
+    target = torch.full((1, 4, 4, 4), 254)
+    assert hold_loss(now, target, gone, [1, 2]).item() == pytest.approx(hold_loss(now, target, gone, [1]).item())
+    assert gone.softmax(1)[:, 2].sum() < LEAST_HELD_VOX < gone.softmax(1)[:, 1].sum()
+
+
+def test_the_least_of_what_is_held_is_what_was_said_before():
+    """|p - q| is least at p = q, which a soft Dice of soft labels is not."""
+    was = logits_of(torch.linspace(0.05, 0.95, 16).reshape(2, 2, 4))
+    target = torch.full((1, 2, 2, 4), 255)
+    for p in torch.linspace(0.01, 0.99, 25):
+        other = logits_of(torch.full((2, 2, 4), float(p)))
+        assert hold_loss(other, target, was, [1]) > 0
 
 
 def test_gradient_matches_finite_differences():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,24 @@ def test_a_segmentor_keeps_its_share_of_what_it_was_before_its_stage():
         assert torch.allclose(now, was[name] + moved, atol=1e-6), name
     assert made("unet3d").before is None
     own.end(stage_of(own, "joint"))
+
+
+def test_what_is_held_is_compared_with_what_the_segmentor_said_before_its_stage():
+    config = PcnConfig.model_validate({**changed("unet3d").model_dump(), "held": [1]})
+    plain, own = made("unet3d", config), PcnObjective(config, 2, PATCH["unet3d"], held=[1]).double()
+    own.nets.load_state_dict(plain.nets.state_dict())
+    assert plain.before is None and not any(p.requires_grad for p in own.before.parameters())
+    stage, both = stage_of(own, "venous"), batch_of("unet3d")
+    batch = replace(both, x={V: both.x[V]}, y={V: torch.full_like(both.y[V], 255)})
+    own.begin(stage, lambda step: batch)
+    (turn,) = stage.turns
+    assert own.terms(stage, turn, batch)["hold"].item() == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        own.nets.of(V).head.bias[1] += 2.0
+    held = own.terms(stage, turn, batch)["hold"]
+    held.backward()
+    assert held > 0.01 and own.nets.of(V).head.bias.grad[1] > 0, "it is pulled back"
+    assert "hold" not in plain.terms(stage, turn, batch)
 
 
 def told(**translation) -> PcnConfig:

@@ -94,6 +94,23 @@ def test_what_was_painted_counts_and_of_the_rest_what_the_model_was_sure_of(stud
     assert case.scans[V].image == Path(study.volumes[V].source.path) and not raw.foreign[V]
 
 
+def test_how_much_of_each_structure_was_changed_is_told(study, workspace, tmp_path):
+    labels, _ = correct(workspace, V, study.volumes[V].grid)
+    first, other = predicted(), labels != predicted()
+    for how in ("sure", "ignore"):
+        (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / how, how)))
+        drawn = np.count_nonzero(other & (labels == 6)) / np.count_nonzero(first == 6)
+        assert drawn > 0 and case.changed[6] == pytest.approx(drawn, abs=1e-5)
+        assert case.changed.keys() == DatasetSource(case).told and not case.changed[2]
+
+
+def test_where_the_prediction_is_gone_nobody_tells_what_was_changed(study, tmp_path):
+    workspace = Workspace.create(tmp_path / "kept", study)
+    correct(workspace, V, study.volumes[V].grid)
+    (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases")))
+    assert not case.changed
+
+
 def test_a_complete_structure_is_annotated_and_where_it_lies_counts(study, workspace, tmp_path):
     labels, reviewed = correct(workspace, V, study.volumes[V].grid, {6: "complete", 2: "not annotated"})
     (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases", "unknown")))

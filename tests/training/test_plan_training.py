@@ -232,6 +232,22 @@ def test_corrections_get_a_recipe_of_their_own(tmp_path, model):
     assert "3 cases to learn from, 1 held out" in text and "corrected in part" in text
 
 
+@pytest.mark.parametrize(
+    ("shares", "held"), [((0.0, 0.004, 0.016), (2,)), ((0.0, 0.02, 0.016), ()), ((None, 0.0, 0.0), ())]
+)
+def test_what_corrections_hardly_changed_is_held(tmp_path, model, shares, held):
+    cases = [good(tmp_path, f"c{n}", n) for n in range(3)]
+    for case, share in zip(cases, shares, strict=True):
+        if share is not None:
+            case["changed"] = {"liver": 0.3, "spleen": share}
+    made = plan_training(as_corrected(tmp_path, cases), "pcn", start_from=model, memory_gb=8)
+    config = method_config("pcn", made.run.method_config)
+    text = " ".join(made.to_yaml().replace("#", "").split())
+    assert config.held == held and ("hardly anything was changed of spleen" in text) == bool(held)
+    objective = chosen_method("pcn").objective(made.run)
+    assert [made.run.labels[channel] for channel in objective.held] == list(held)
+
+
 def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases(tmp_path):
     path = as_corrected(tmp_path, [good(tmp_path, f"c{n}", n) for n in range(3)])
     apart, mixed = (
@@ -248,10 +264,10 @@ def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases
 def test_a_model_that_kept_half_of_its_start_is_tuned_whole(tmp_path, dataset):
     folder = Path(untrained(tmp_path, mixed=True))
     card = json.loads((folder / "model.json").read_text())
-    card["config"]["keep_start"] = 0.5
+    card["config"] |= {"keep_start": 0.5, "held": [2]}
     (folder / "model.json").write_text(json.dumps(card))
     config = plan_training(dataset, "pcn", start_from=str(folder), memory_gb=8).run.method_config
-    assert method_config("pcn", config).keep_start == 0
+    assert method_config("pcn", config).keep_start == 0 and not method_config("pcn", config).held
 
 
 def test_a_model_s_two_segmentors_go_on_apart(dataset, model):

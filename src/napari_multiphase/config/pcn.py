@@ -160,7 +160,10 @@ class PcnConfig(Settings):
     labels in corrected cases. Ours."""
     keep_start: float = Field(default=0.0, ge=0, lt=1)
     """Form "unet3d": share of a segmentor's weights before its stage in those after it (the mean of both, Wortsman et
-    al. 2022), so that little is forgotten. Ours, for corrected cases; 0: what was trained."""
+    al. 2022), so that little is forgotten. Ours; 0: what was trained."""
+    held: tuple[int, ...] = ()
+    """Form "unet3d" on real images: ids of structures of which a segmentor goes on saying what it said before its stage
+    wherever the labels say nothing (`losses.segmentation.hold_loss`). Ours, for corrected cases."""
 
     @model_validator(mode="after")
     def _sane(self) -> PcnConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -48,6 +48,7 @@ class DatasetCase:
     scans : the files of each phase; a phase may be missing.
     annotated : ids of the label table that somebody drew in this case.
     told : ids that the label values tell apart besides, wherever they are not 254 or 255.
+    changed : of a corrected case: by id, the share of a structure's predicted voxels that was changed to it or from it.
     values : value in the label files -> id of the label table, 254 (left out) or 255 (ignored).
     transform : a file (ITK, venous point -> arterial point), "identity" where both phases lie in one space, or None
         where nobody has registered them.
@@ -60,6 +61,7 @@ class DatasetCase:
     values: Mapping[int, int]
     transform: Path | Literal["identity"] | None = None
     told: frozenset[int] = frozenset()
+    changed: Mapping[int, float] = field(default_factory=dict)
 
 
 def read_dataset(config: DatasetConfig) -> list[DatasetCase]:
@@ -280,6 +282,7 @@ class _CaseEntry(_Part):
     venous: _PhaseEntry | None = None
     annotated: list[str] | None = None
     told: list[str] = Field(default_factory=list)
+    changed: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     transform: str | None = None
 
 
@@ -321,7 +324,8 @@ def _case(
     told = _ids(path, entry, entry.told, names, values)
     if all(files.labels is None for files in scans.values()):
         annotated = told = frozenset()
-    return DatasetCase(entry.id, entry.patient or entry.id, scans, annotated, values, transform, told)
+    changed = {label: share for n, share in entry.changed.items() for label in _ids(path, entry, [n], names, values)}
+    return DatasetCase(entry.id, entry.patient or entry.id, scans, annotated, values, transform, told, changed)
 
 
 def _annotated(

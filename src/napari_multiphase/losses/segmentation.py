@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,6 +53,30 @@ class BinaryDiceLoss(nn.Module):
             p, y = p * known, y * known
         loss = 1 - soft_dice((p * y).flatten(1).sum(1), (p + y).flatten(1).sum(1))
         return global_sum(loss.sum()) / global_sum(loss.new_tensor(float(len(loss))))
+
+
+LEAST_HELD_VOX = 5
+"""A channel of less than that in a patch is not held there: what is left of it is noise."""
+
+
+def hold_loss(logits: Tensor, target: Tensor, before: Tensor, held: Sequence[int]) -> Tensor:
+    """How far probabilities moved where the target says nothing: of each channel in `held` that q shows the Dice
+    semimetric loss sum |p - q| / (sum p + sum q) (Wang et al. 2023, for soft labels). Each weighs as much as one of the
+    structures that the target shows does in its Dice term: their sum is divided by the number of those.
+
+    `q` is the target where that is known (there p counts as volume alone), else what the network said `before`, logits
+    (B, K, ...). Sums span the whole batch and all processes. Returns a number, float32 also under mixed precision.
+    """
+    unknown = target >= UNKNOWN
+    now, was = (_log_softmax(x).exp() for x in (logits, before))
+    sums = []
+    for channel in held:
+        p, q = now[:, channel], torch.where(unknown, was[:, channel], (target == channel).to(was))
+        sums.append(torch.stack([((p - q).abs() * unknown).sum(), p.sum() + q.sum(), q.sum()]))
+    moved, volume, there = global_sum(torch.stack(sums)).unbind(1)
+    shown = there >= LEAST_HELD_VOX
+    known = global_sum(torch.bincount(target[~unknown], minlength=logits.shape[1]))[1:].count_nonzero()
+    return (moved / volume)[shown].sum() / known.clamp(min=1)
 
 
 class DiceCrossEntropyLoss(nn.Module):

@@ -80,6 +80,8 @@ class _Corrected:
     reviewed: NDArray[np.bool_]
     told: frozenset[int]
     complete: frozenset[int]
+    changed: NDArray[np.int_] | None
+    """(2, 256), by label: voxels changed to it or from it, voxels predicted; None where the prediction is gone."""
 
 
 def _names(workspaces: Sequence[Workspace]) -> list[str]:
@@ -113,6 +115,11 @@ def _case(workspace: Workspace, name: str, folder: Path, unreviewed: Unreviewed)
     told = frozenset.intersection(*(found.told for found in corrected.values()))
     entry["annotated"] = [name_of(label) for label in sorted(complete)]
     entry["told"] = [name_of(label) for label in sorted(told - complete)]
+    counts = [found.changed for found in corrected.values() if found.changed is not None]
+    if len(counts) == len(corrected):
+        changed, before = np.sum(counts, 0)
+        shares = np.minimum(changed / np.maximum(before, 1), 1)
+        entry["changed"] = {name_of(label): round(float(shares[label]), 5) for label in sorted(told)}
     if study.transform is not None:
         rigid = PhaseTransform.from_dict(study.transform.to_dict())  # training is rigid
         kept = write_transform(place / "registration", rigid)[0]
@@ -156,15 +163,24 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
     told = (_structures(workspace, model) | states.keys()) - left_out & STRUCTURES.keys()
     whole = bool(complete) and complete == states.keys() - left_out
     complete = told if whole else complete & STRUCTURES.keys()
-    began = None if whole or unreviewed != "sure" else _prediction(workspace, phase, model, volume)
-    confidence, doubted = None, None
+    began = _prediction(workspace, phase, model, volume)
+    confidence, doubted, changed = None, None, None
     if began is not None:
-        confidence, doubted = began.confidence, near_mistakes(labels, reviewed, began.labels, volume.spacing_mm)
+        changed = _changes(labels, began.labels)
+        if not whole and unreviewed == "sure":
+            confidence, doubted = began.confidence, near_mistakes(labels, reviewed, began.labels, volume.spacing_mm)
     taught = training_labels(
         labels, reviewed, complete, confidence, unreviewed, left_out=left_out, doubted=doubted, whole=whole
     )
     looked_at = reviewed | np.isin(labels, sorted(complete)) | whole
-    return _Corrected(taught, looked_at, frozenset(told), frozenset(complete))
+    return _Corrected(taught, looked_at, frozenset(told), frozenset(complete), changed)
+
+
+def _changes(labels: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int_]:
+    """What `_Corrected.changed` says."""
+    other = labels != predicted
+    of = [np.bincount(values, minlength=256) for values in (labels[other], predicted[other], predicted.ravel())]
+    return np.stack([of[0] + of[1], of[2]])
 
 
 def _structures(workspace: Workspace, model: str) -> frozenset[int]:

@@ -39,8 +39,11 @@ _SMOKE = "smoke"
 _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
+_NOT_KEPT: dict[str, Any] = {"keep_start": 0.0, "held": []}
 _WINDOW_STEP_HU = 10
 CORRECTION_RECIPE = {"phase_steps": 100, "reviewed_weight": 4.0, "phase_lr_factor": 1.0, "keep_start": 0.15}
+HARDLY_CHANGED = 0.01
+"""A structure of whose predicted voxels people changed less, on average over the cases, is held."""
 CORRECTION_LR = 6e-4
 """Of PCN where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
 
@@ -136,7 +139,8 @@ class Draft:
         steps = known.shared_steps // len(Phase) + known.phase_steps  # as many in all as with the common stage
         new = {**config, "shared_steps": 0, "phase_steps": steps, "labelled": [phase.value for phase in labelled]}
         if corrected:
-            new |= CORRECTION_RECIPE
+            held = _hardly_changed(sources)
+            new |= {**CORRECTION_RECIPE, "held": held}
             new["optimiser"] = {**known.optimiser.model_dump(mode="json"), "lr": CORRECTION_LR}
             if known.mixed:
                 new |= {"shared_steps": CORRECTION_RECIPE["phase_steps"] * len(labelled)}
@@ -144,6 +148,9 @@ class Draft:
                 f"{self.fixed}; short, since corrections are few: patches lie where somebody looked, and what was "
                 f"reviewed counts {CORRECTION_RECIPE['reviewed_weight']:g} times what was predicted"
             ]
+            if held:
+                names = ", ".join(map(name_of, held))
+                self.because("method_config", f"hardly anything was changed of {names}: held as the model has it")
         for phase in Phase if not known.mixed else ():
             if phase not in labelled:
                 self.because("method_config", f"no {phase} scan has labels: that phase's segmentor stays as it is")
@@ -303,8 +310,8 @@ class Draft:
 
 
 def _gentler(config: Any) -> Any:
-    """A method's settings with the share `_TUNING` of all steps (at least one) and learning rates; what is learnt stays
-    whole (`keep_start`)."""
+    """A method's settings with the share `_TUNING` of all steps (at least one) and learning rates; nothing of the start
+    is kept or held."""
     if not isinstance(config, dict):
         return config
     new = {key: _gentler(value) for key, value in config.items()}
@@ -313,8 +320,8 @@ def _gentler(config: Any) -> Any:
             new[key] = max(1, round(_TUNING * value))
         elif key == "lr":
             new[key] = _TUNING * value
-        elif key == "keep_start":
-            new[key] = 0.0
+        elif key in _NOT_KEPT:
+            new[key] = _NOT_KEPT[key]
     return new
 
 
@@ -322,6 +329,13 @@ def _objective(run: RunConfig) -> Objective:
     """Without numbers; a UserError where the method refuses the run."""
     with torch.device("meta"):
         return method(run.method).objective(run)
+
+
+def _hardly_changed(sources: Sequence[CaseSource]) -> list[int]:
+    """Ids of the structures that corrections left as they were predicted; none where a case does not tell."""
+    changed = [source.changed for source in sources if source.corrected]
+    told = set.intersection(*(set(shares) for shares in changed))
+    return sorted(i for i in told if float(np.mean([shares[i] for shares in changed])) < HARDLY_CHANGED)
 
 
 def outline(run: RunConfig, source: CaseSource) -> TrainingCase:

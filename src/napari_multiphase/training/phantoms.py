@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ class PhantomSource:
     def corrected(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def changed(self) -> Mapping[int, float]:
+        """Nothing."""
+        return {}
 
     def fingerprint(self) -> Any:
         """The spec, and the content of its map."""

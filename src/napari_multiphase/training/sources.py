@@ -69,6 +69,10 @@ class CaseSource(Protocol):
     def corrected(self) -> bool:
         """Whether its labels are corrected predictions, of which a person looked at a part."""
 
+    @property
+    def changed(self) -> Mapping[int, float]:
+        """Of corrected predictions: by id, the share of a structure's voxels that was changed to it or from it."""
+
     def fingerprint(self) -> Any:
         """JSON that changes whenever what `read` returns may have changed."""
 
@@ -143,6 +147,11 @@ class DatasetSource:
     def corrected(self) -> bool:
         """Whether the data set says where a person looked."""
         return any(files.reviewed is not None for files in self.case.scans.values())
+
+    @property
+    def changed(self) -> Mapping[int, float]:
+        """As the data set says."""
+        return self.case.changed
 
     def fingerprint(self) -> Any:
         """Every file with its size and time of change, and the meaning of the label values."""

@@ -21,7 +21,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.io.models import find_model, tensor_shapes
 from napari_multiphase.io.weights import read_weights
 from napari_multiphase.losses.adversarial import ImagePool, cycle_loss, discriminator_loss, generator_loss
-from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntropyLoss
+from napari_multiphase.losses.segmentation import BinaryDiceLoss, DiceCrossEntropyLoss, hold_loss
 from napari_multiphase.methods.base import Batch, Draw, Objective, Stage, Turn, stored_state
 from napari_multiphase.methods.pcn.network import PcnNets, translator_name
 from napari_multiphase.methods.pcn.rstn import Mode, Rstn
@@ -41,12 +41,14 @@ MODES = {"raw": Mode.RAW, "weighted": Mode.WEIGHTED}
 class PcnObjective(Objective):
     """What is optimised in each stage. Discriminators and histories of images lie beside `nets`.
 
-    `patch_vox` is (D, H, W) of a training patch.
+    `patch_vox` is (D, H, W) of a training patch, `held` the channels of ``config.held``.
     """
 
     nets: PcnNets
 
-    def __init__(self, config: PcnConfig, classes: int, patch_vox: tuple[int, int, int]) -> None:
+    def __init__(
+        self, config: PcnConfig, classes: int, patch_vox: tuple[int, int, int], held: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.config = config
         self.nets = PcnNets(config, classes)
@@ -61,7 +63,8 @@ class PcnObjective(Objective):
                 self.discriminators[phase.value] = PatchGan(config.discriminator, classes)
                 self.pools[phase.value] = ImagePool(translation.pool, shape)
         self._made: dict[int, dict[Phase, Tensor]] = {}
-        keeps = config.keep_start and config.form == "unet3d"
+        self.held = held if config.form == "unet3d" else ()
+        keeps = self.held or (config.keep_start and config.form == "unet3d")
         self.before = UNet3D(config.segmentor, classes).requires_grad_(False) if keeps else None
 
     # --- stages ---
@@ -202,7 +205,7 @@ class PcnObjective(Objective):
             case "segmentors":
                 return self._segmentor_terms(stage, batch)
             case _:  # one of them, on one phase's real images
-                return self._seg(stage, batch, batch.phase, self._single(turn), self._image(batch, batch.phase))
+                return self._single_terms(turn, batch)
 
     def _image(self, batch: Batch, phase: Phase) -> Tensor:
         """(B, 1, D, H, W), or (B, 3, H, W) of RSTN's stacks, in [-1, 1]."""
@@ -219,6 +222,18 @@ class PcnObjective(Objective):
         draws = batch.draws(salt=list(Phase).index(phase))
         mode = MODES.get(stage.name, Mode.JOINED)
         return self.segmentation(net, image, batch.y[phase], batch.annotated, mode, draws, batch.weight.get(phase))
+
+    def _single_terms(self, turn: Turn, batch: Batch) -> dict[str, Tensor]:
+        """L_seg of one 3-D segmentor, and what holds some structures where nothing is known."""
+        phase = batch.phase
+        image, y = self._image(batch, phase), batch.y[phase]
+        logits = self._single(turn)(image)
+        terms = DiceCrossEntropyLoss()(logits, y, batch.weight.get(phase))
+        if self.held and self.before is not None:
+            with torch.no_grad():
+                was = self.before(image)
+            terms["hold"] = hold_loss(logits, y, was, self.held)
+        return terms
 
     def _segmentor_terms(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
@@ -289,7 +304,8 @@ def objective(run: RunConfig) -> PcnObjective:
     """
     config: PcnConfig = method_config("pcn", run.method_config)
     _check(config, run)
-    made = PcnObjective(config, len(run.labels), run.patch_vox)
+    held = [run.labels.index(label) for label in config.held if label in run.labels]
+    made = PcnObjective(config, len(run.labels), run.patch_vox, held)
     if config.imagenet_weights:
         for net in made.nets.values():
             if isinstance(net, Rstn):
