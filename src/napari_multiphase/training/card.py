@@ -87,6 +87,8 @@ def _training_data(run: RunConfig, start: Model | None) -> str:
     if start is not None:
         began = f", starting from '{start.card.name}'"
     if start is not None and Path(run.start_from or "").is_dir():  # not one of a name that anybody can look up
-        began += f" (weights {start.card.weights_sha256[:12]}: {start.card.training_data[:_MOST_WORDS].rstrip('.')})"
+        told = start.card.training_data.rstrip(".")
+        told = told if len(told) <= _MOST_WORDS else f"{told[:_MOST_WORDS].rpartition(' ')[0]} ..."
+        began += f" (weights {start.card.weights_sha256[:12]}: {told})"
     versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
     return f"{cases}{began}. Seed {run.seed}, {versions}."
