@@ -93,12 +93,14 @@ def test_holding_moves_neither_what_is_known_nor_what_is_hardly_there():
 
 
 def test_the_least_of_what_is_held_is_what_was_said_before():
-    """|p - q| is least at p = q, which a soft Dice of soft labels is not."""
-    was = logits_of(torch.linspace(0.05, 0.95, 16).reshape(2, 2, 4))
-    target = torch.full((1, 2, 2, 4), 255)
-    for p in torch.linspace(0.01, 0.99, 25):
-        other = logits_of(torch.full((2, 2, 4), float(p)))
-        assert hold_loss(other, target, was, [1]) > 0
+    """Of soft labels the soft Dice is least at p = 1, wherever they are."""
+    target, q = torch.full((1, 2, 4, 4), 255), 0.3
+    said = [0.05 * step for step in range(1, 20)]
+    was, *now = (logits_of(torch.full((2, 4, 4), p, dtype=torch.float64)) for p in (q, *said))
+    losses = [hold_loss(logits, target, was, [1]).item() for logits in now]
+    assert said[losses.index(min(losses))] == pytest.approx(q) and max(losses) > 0.5
+    dice = [1 - 2 * p * q / (p + q) for p in said]
+    assert dice.index(min(dice)) == len(said) - 1
 
 
 def test_gradient_matches_finite_differences():

@@ -246,6 +246,9 @@ def test_what_corrections_hardly_changed_is_held(tmp_path, model, shares, held):
     assert config.held == held and ("hardly anything was changed of spleen" in text) == bool(held)
     objective = chosen_method("pcn").objective(made.run)
     assert [made.run.labels[channel] for channel in objective.held] == list(held)
+    other = made.run.model_copy(update={"method_config": {**made.run.method_config, "held": [2, 19]}})
+    with pytest.raises(UserError, match=r"held names \[19\]"):
+        chosen_method("pcn").objective(other)
 
 
 def test_corrections_have_the_same_recipe_where_one_segmentor_serves_both_phases(tmp_path):

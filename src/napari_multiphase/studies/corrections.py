@@ -179,8 +179,9 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
 def _changes(labels: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int_]:
     """What `_Corrected.changed` says."""
     other = labels != predicted
-    of = [np.bincount(values, minlength=256) for values in (labels[other], predicted[other], predicted.ravel())]
-    return np.stack([of[0] + of[1], of[2]])
+    seen = (labels[other], predicted[other], predicted.ravel())
+    to, of, before = (np.bincount(values, minlength=256) for values in seen)
+    return np.stack([to + of, before])
 
 
 def _structures(workspace: Workspace, model: str) -> frozenset[int]:

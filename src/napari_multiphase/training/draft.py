@@ -39,13 +39,14 @@ _SMOKE = "smoke"
 _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
 """Share of a model's own steps and learning rates in a run that starts from it."""
-_NOT_KEPT: dict[str, Any] = {"keep_start": 0.0, "held": []}
+_NOT_KEPT = {"keep_start", "held"}
+"""What a model's own training kept of its start says nothing about a run that starts from it."""
 _WINDOW_STEP_HU = 10
 CORRECTION_RECIPE = {"phase_steps": 100, "reviewed_weight": 4.0, "phase_lr_factor": 1.0, "keep_start": 0.15}
-HARDLY_CHANGED = 0.01
-"""A structure of whose predicted voxels people changed less, on average over the cases, is held."""
 CORRECTION_LR = 6e-4
 """Of PCN where cases are corrected predictions: chosen on phantoms (benchmarks/fine_tune.py)."""
+HARDLY_CHANGED = 0.01
+"""A structure of whose predicted voxels people changed less, on average over the cases, is held."""
 
 
 @dataclass
@@ -139,7 +140,7 @@ class Draft:
         steps = known.shared_steps // len(Phase) + known.phase_steps  # as many in all as with the common stage
         new = {**config, "shared_steps": 0, "phase_steps": steps, "labelled": [phase.value for phase in labelled]}
         if corrected:
-            held = _hardly_changed(sources)
+            held = [label for label in _hardly_changed(sources) if label in self.run.labels]
             new |= {**CORRECTION_RECIPE, "held": held}
             new["optimiser"] = {**known.optimiser.model_dump(mode="json"), "lr": CORRECTION_LR}
             if known.mixed:
@@ -314,14 +315,12 @@ def _gentler(config: Any) -> Any:
     is kept or held."""
     if not isinstance(config, dict):
         return config
-    new = {key: _gentler(value) for key, value in config.items()}
+    new = {key: _gentler(value) for key, value in config.items() if key not in _NOT_KEPT}
     for key, value in config.items():
         if key.split("_")[-1] == "steps" and value:
             new[key] = max(1, round(_TUNING * value))
         elif key == "lr":
             new[key] = _TUNING * value
-        elif key in _NOT_KEPT:
-            new[key] = _NOT_KEPT[key]
     return new
 
 

@@ -54,7 +54,8 @@ class PcnObjective(Objective):
         self.nets = PcnNets(config, classes)
         rstn = config.form == "rstn"
         self.patch_vox = (SLICES, *patch_vox[1:]) if rstn else patch_vox
-        self.segmentation = rstn_terms(BinaryDiceLoss()) if rstn else multi_class_terms(DiceCrossEntropyLoss())
+        self.structures_loss = DiceCrossEntropyLoss()
+        self.segmentation = rstn_terms(BinaryDiceLoss()) if rstn else multi_class_terms(self.structures_loss)
         self.discriminators, self.pools = nn.ModuleDict(), nn.ModuleDict()
         translation = config.translation
         if translation is not None and translation.trains:
@@ -228,7 +229,7 @@ class PcnObjective(Objective):
         phase = batch.phase
         image, y = self._image(batch, phase), batch.y[phase]
         logits = self._single(turn)(image)
-        terms = DiceCrossEntropyLoss()(logits, y, batch.weight.get(phase))
+        terms = self.structures_loss(logits, y, batch.weight.get(phase))
         if self.held and self.before is not None:
             with torch.no_grad():
                 was = self.before(image)
@@ -300,12 +301,12 @@ def objective(run: RunConfig) -> PcnObjective:
 
     Raises
     ------
-    UserError : patches too small for the discriminators, translators that nothing trains, weights that do not fit.
+    UserError : patches too small for the discriminators, translators that nothing trains, weights that do not fit,
+        structures to hold that the run does not have.
     """
     config: PcnConfig = method_config("pcn", run.method_config)
     _check(config, run)
-    held = [run.labels.index(label) for label in config.held if label in run.labels]
-    made = PcnObjective(config, len(run.labels), run.patch_vox, held)
+    made = PcnObjective(config, len(run.labels), run.patch_vox, [run.labels.index(label) for label in config.held])
     if config.imagenet_weights:
         for net in made.nets.values():
             if isinstance(net, Rstn):
@@ -317,6 +318,9 @@ def objective(run: RunConfig) -> PcnObjective:
 
 
 def _check(config: PcnConfig, run: RunConfig) -> None:
+    foreign = sorted(set(config.held) - set(run.labels))
+    if foreign:
+        raise UserError(f"method_config.held names {foreign}, which are none of the run's labels: take them out")
     translation = config.translation
     if translation is None:
         if len(config.labelled) == 1 and not config.mixed and not run.start_from:
