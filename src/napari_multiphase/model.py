@@ -39,7 +39,7 @@ class ModelCard(BaseModel):
     overlap: float = Field(ge=0.0, lt=1.0)
     """Share of a tile that its neighbour repeats, per axis."""
     in_one_piece: tuple[StructureId, ...] = ()
-    """Organs of which parts that lie far from the largest one are left out after segmenting."""
+    """Organs of which parts much smaller than the largest one are left out after segmenting."""
     summary: str
     """What the model is, in a sentence or two."""
     training_data: str

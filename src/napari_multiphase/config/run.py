@@ -59,7 +59,7 @@ class RunConfig(Settings):
     overlap: float = Field(default=0.25, ge=0, lt=0.95)
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
     in_one_piece: tuple[StructureId, ...] = ()
-    """Organs of which parts that lie far from the largest one are left out after segmenting. Ours."""
+    """Organs of which parts much smaller than the largest one are left out after segmenting. Ours."""
     batch: int = Field(default=1, ge=1)
     """Patches per optimiser step, over all processes and micro-batches."""
     accumulate: int = Field(default=1, ge=1)

@@ -1,23 +1,29 @@
-"""What cannot be, left out: parts far from their organ, and organs in a scan that shows no abdomen.
+"""What cannot be, left out: parts of an organ apart from it, and organs in a scan that shows no abdomen.
 
-A network sees a tile at a time; it may take the bladder, or a brain, for a liver.
+A network sees a tile at a time; it may take the bladder for a liver, or a loop of bowel for a kidney.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_multiphase.imaging.components import components
 from napari_multiphase.labels import BACKGROUND, IDS_BY_NAME, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
-CELL_MM = 12.0
-"""Parts whose voxels lie in touching cells of this side belong together: gaps below a cell always, above two never."""
+SOLID = tuple(IDS_BY_NAME[name] for name in ("liver", "spleen", "right kidney", "left kidney"))
+SOLID_SHARE, SHARE = 0.5, 0.1
+"""A part stays that has at least this share of the voxels of the largest one: of solid organs; of others, which are
+long, thin or pinched and break more easily."""
+AROUND_SHARE = 0.5
+"""A part that goes is another structure's where at least so much of what touches it is that structure."""
 COMPANY_ML = {"spleen": 10.0, "right kidney": 10.0, "left kidney": 10.0, "aorta": 5.0}
 """Whoever has two of these shows an abdomen."""
 ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
@@ -25,14 +31,16 @@ ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name n
 CHEST = tuple(IDS_BY_NAME[name] for name in ("aorta", "heart", "oesophagus"))
 """but for these, where it shows the aorta: a chest."""
 _HALF = (128, 127)
-"""Probabilities (of 255) of background and of what an island was taken for: nobody knows."""
+"""Probabilities (of 255) of what an island becomes and of what it was taken for: nobody knows."""
 _UNSURE = 1
 """Encoded confidence of an island's voxels: the least that is not "never seen"."""
+
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What became background: ml by organ; `abdomen` is whether the scan shows one."""
+    """What went, ml by organ; `abdomen` is whether the scan shows one."""
 
     ml: Mapping[int, float]
     abdomen: bool = True
@@ -42,43 +50,48 @@ class LeftOut:
         if not self.abdomen:
             return f"{phase}: the scan does not seem to show an abdomen, so no abdominal organ is labelled in it"
         parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in self.ml.items() if volume >= 1]
-        return f"{phase}: parts far from their organ were left out ({', '.join(parts)})" if parts else ""
+        return f"{phase}: parts apart from their organ were left out ({', '.join(parts)})" if parts else ""
+
+
+@dataclass(frozen=True)
+class _Island:
+    """Voxels `inside` a `box` of the label map that were taken for `organ`."""
+
+    organ: int
+    box: Box
+    inside: NDArray[np.bool_]
 
 
 def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -> tuple[PhasePrediction, LeftOut]:
     """`found` without the islands of `organs`, changed where it lies, in memory or in its files; and what was left out.
 
-    Of an organ with its lesions, the part with the most voxels stays, and so does what lies near it, from part to part.
-    The rest becomes background with the least confidence, so that it stands high among the uncertain regions; what a
-    voxel was taken for is its second class from then on. Where fewer than two of `COMPANY_ML` are there, though the
-    model knows them, no organ stays, or those of the chest alone.
+    Of an organ with its lesions, the part with the most voxels stays, and so does each that is not much smaller
+    (`SOLID_SHARE`, `SHARE`). The rest becomes what surrounds it, or else background, with the least confidence, so that
+    it stands high among the uncertain regions; what a voxel was taken for is its second class from then on. Where fewer
+    than two of `COMPANY_ML` are there, though the model knows them, no organ stays, or those of the chest alone.
     """
     assert found.two_best is not None
-    cells = [np.arange(n) // max(1, round(CELL_MM / mm)) for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
-    counts = _counts(found.labels, cells)
-    volumes_ml = counts.sum((0, 1, 2)) * grid.voxel_ml
+    volumes_ml = _voxels(found.labels, 256) * grid.voxel_ml
     abdomen = _shows_abdomen(volumes_ml, organs)
     stay = ORGANS if abdomen else CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
-    gone, ml = np.zeros((*counts.shape[:3], 256), bool), {}
-    for organ in organs if abdomen else ORGANS:
-        ids = list(ids_of_group(organ))
-        inside = counts[..., ids].sum(-1)
-        far = _islands(inside) if organ in stay else inside > 0
-        if far.any():
-            gone[..., ids] |= far[..., None]
-            ml[organ] = float(inside[far].sum()) * grid.voxel_ml
-    if not ml:
+    boxes = ndimage.find_objects(found.labels)
+    islands = [
+        i for organ in (organs if abdomen else ORGANS) for i in _islands(found.labels, organ, boxes, organ in stay)
+    ]
+    if not islands:
         return found, LeftOut({}, abdomen)
     best = found.two_best
     arrays = (found.labels, best.second, best.p_first, best.p_second, found.confidence)
     first, second, p_first, p_second, confidence = map(_writable, arrays)
-    rows, columns = np.ix_(cells[1], cells[2])
-    touched = gone.reshape(len(gone), -1).max(axis=1)
-    for z in np.flatnonzero(touched[cells[0]]):
-        where = gone[cells[0][z]][rows, columns, first[z]]
-        second[z][where] = first[z][where]
-        first[z][where], confidence[z][where] = BACKGROUND, _UNSURE
-        p_first[z][where], p_second[z][where] = _HALF
+    ml = dict.fromkeys((island.organ for island in islands), 0.0)
+    for island in islands:
+        box, inside = island.box, island.inside
+        ml[island.organ] += float(inside.sum()) * grid.voxel_ml
+        second[box][inside] = first[box][inside]
+        first[box][inside], confidence[box][inside] = BACKGROUND, _UNSURE
+        p_first[box][inside], p_second[box][inside] = _HALF
+    for island in islands:
+        first[island.box][island.inside] = _around(first, island)
     return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), LeftOut(ml, abdomen)
 
 
@@ -90,26 +103,49 @@ def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(array) if path is None else np.load(path, mmap_mode="r+")
 
 
-def _shows_abdomen(ml: NDArray[np.float64], organs: Sequence[int]) -> bool:
+def _shows_abdomen(ml: NDArray[Any], organs: Sequence[int]) -> bool:
     """Whether two of `COMPANY_ML` are there; `ml` by label id. True where the model is not known to find them."""
     company = {IDS_BY_NAME[name]: least for name, least in COMPANY_ML.items()}
     return not company.keys() <= set(organs) or bool(sum(ml[label] >= least for label, least in company.items()) > 1)
 
 
-def _islands(inside: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The cells that do not hang together with the part that holds the most voxels; voxels per cell are given."""
-    parts, number = components(inside > 0)
-    sizes = np.bincount(parts.ravel(), inside.ravel(), minlength=number + 1)
-    return np.logical_and(parts > 0, parts != int(sizes.argmax()))
+def _islands(labels: NDArray[np.uint8], organ: int, boxes: Sequence[Box | None], stays: bool) -> Iterator[_Island]:
+    """The parts of `organ` that are too small beside its largest, or all of it; `boxes` holds that of label 1 first."""
+    ids = ids_of_group(organ)
+    its = [box for i, box in enumerate(boxes, 1) if i in ids and box is not None]
+    if not its:
+        return
+    z, y, x = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*its, strict=True))
+    mask = np.isin(labels[z, y, x], ids)
+    if not stays:
+        yield _Island(organ, (z, y, x), mask)
+        return
+    parts, count = components(mask)
+    sizes = _voxels(parts, count + 1)
+    least = (SOLID_SHARE if organ in SOLID else SHARE) * sizes[1:].max()
+    for part, at in enumerate(ndimage.find_objects(parts), 1):
+        if sizes[part] < least:
+            k, j, i = (slice(o.start + s.start, o.start + s.stop) for o, s in zip((z, y, x), at, strict=True))
+            yield _Island(organ, (k, j, i), parts[at] == part)
 
 
-def _counts(labels: NDArray[np.uint8], cells: Sequence[NDArray[np.int_]]) -> NDArray[np.int64]:
-    """Voxels of each label in each cell, (cells z, y, x, labels)."""
-    shape = tuple(int(index[-1]) + 1 for index in cells)
-    kinds = max(STRUCTURES) + 1
-    counts = np.zeros((shape[0], shape[1] * shape[2] * kinds), np.int64)
-    for z, ids in enumerate(labels):
-        y, x = np.nonzero(ids)
-        at = (cells[1][y] * shape[2] + cells[2][x]) * kinds + ids[y, x]
-        counts[cells[0][z]] += np.bincount(at, minlength=counts.shape[1])
-    return counts.reshape(*shape, kinds)
+def _voxels(labels: NDArray[np.unsignedinteger[Any]], kinds: int) -> NDArray[np.int64]:
+    """How many voxels of each label there are; a slice at a time, for counting takes eight bytes a voxel."""
+    counts = np.zeros(kinds, np.int64)
+    for z in labels:
+        counts += np.bincount(z.ravel(), minlength=kinds)
+    return counts
+
+
+def _around(labels: NDArray[np.uint8], island: _Island) -> int:
+    """The structure that most of what touches the island is; background where there is none."""
+    wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in island.box)
+    near = labels[wide]
+    inside = np.zeros(near.shape, bool)
+    inside[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(island.box, wide, strict=True))] = (
+        island.inside
+    )
+    shell = ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & ~inside
+    counts = np.bincount(near[shell], minlength=1)
+    most = int(counts.argmax())
+    return most if counts[most] >= AROUND_SHARE * max(1, counts.sum()) else BACKGROUND
