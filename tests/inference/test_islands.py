@@ -22,8 +22,8 @@ ORGAN, ISLAND = np.s_[2:14, 4:28, 4:28], np.s_[16:22, 64:76, 64:76]
 
 
 def found(labels: np.ndarray, *, frozen: bool = False) -> PhasePrediction:
-    """Sure everywhere; the second class is the spleen."""
-    arrays = [labels, np.full(SHAPE, SPLEEN, np.uint8), np.full(SHAPE, 250, np.uint8), np.full(SHAPE, 5, np.uint8)]
+    """Sure everywhere; the second class is background."""
+    arrays = [labels, np.zeros(SHAPE, np.uint8), np.full(SHAPE, 250, np.uint8), np.full(SHAPE, 5, np.uint8)]
     confidence = np.full(SHAPE, 200, np.uint8)
     for array in (*arrays, confidence):
         array.flags.writeable = not frozen
@@ -78,17 +78,34 @@ def test_a_part_stays_that_is_not_much_smaller_near_or_far(organ: int, share: fl
 
 
 @pytest.mark.parametrize(
-    ("around", "becomes"),
-    [(np.s_[15:23, 63:77, 63:77], SPLEEN), (np.s_[16:22, 76:80, 64:76], 0)],
-    ids=["inside it", "one side of six"],
+    ("around", "second", "becomes"),
+    [
+        (np.s_[15:23, 63:77, 63:77], SPLEEN, SPLEEN),
+        (np.s_[15:23, 63:77, 63:77], 0, SPLEEN),
+        (np.s_[16:22, 76:80, 64:76], 0, 0),
+        (np.s_[0:1, 90:96, 90:96], KIDNEY, 0),
+        (np.s_[0:1, 90:96, 90:96], SPLEEN, SPLEEN),
+    ],
+    ids=[
+        "inside it",
+        "inside, the network said background",
+        "one side of six",
+        "elsewhere",
+        "elsewhere, but all second",
+    ],
 )
-def test_a_part_inside_another_structure_is_that_structure(around: tuple[slice, ...], becomes: int) -> None:
+def test_a_part_becomes_what_is_around_it_and_what_came_second(
+    around: tuple[slice, ...], second: int, becomes: int
+) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[around] = SPLEEN
     labels[ORGAN] = labels[ISLAND] = KIDNEY
+    made = found(labels.copy())
+    assert made.two_best is not None
+    made.two_best.second[:] = second
     expected = labels.copy()
     expected[ISLAND] = becomes
-    result, out = without_islands(found(labels.copy()), [KIDNEY], GRID)
+    result, out = without_islands(made, [KIDNEY], GRID)
     assert np.array_equal(result.labels, expected) and set(out.ml) == {KIDNEY}
     assert result.two_best is not None and (result.two_best.second[ISLAND] == KIDNEY).all()
     assert (result.confidence[ISLAND] == 1).all()

@@ -22,8 +22,9 @@ SOLID = tuple(IDS_BY_NAME[name] for name in ("liver", "spleen", "right kidney", 
 SOLID_SHARE, SHARE = 0.5, 0.1
 """A part stays that has at least this share of the voxels of the largest one: of solid organs; of others, which are
 long, thin or pinched and break more easily."""
-AROUND_SHARE = 0.5
-"""A part that goes is another structure's where at least so much of what touches it is that structure."""
+OTHER_SHARE = 0.3
+"""A part that goes is another structure's where so much of what touches it is that structure, and so many of its voxels
+had that structure as their second class, on the mean of both shares."""
 COMPANY_ML = {"spleen": 10.0, "right kidney": 10.0, "left kidney": 10.0, "aorta": 5.0}
 """Whoever has two of these shows an abdomen."""
 ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
@@ -66,9 +67,10 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     """`found` without the islands of `organs`, changed where it lies, in memory or in its files; and what was left out.
 
     Of an organ with its lesions, the part with the most voxels stays, and so does each that is not much smaller
-    (`SOLID_SHARE`, `SHARE`). The rest becomes what surrounds it, or else background, with the least confidence, so that
-    it stands high among the uncertain regions; what a voxel was taken for is its second class from then on. Where fewer
-    than two of `COMPANY_ML` are there, though the model knows them, no organ stays, or those of the chest alone.
+    (`SOLID_SHARE`, `SHARE`). Each other part becomes another structure (`OTHER_SHARE`) or background, with the least
+    confidence, so that it stands high among the uncertain regions; what a voxel was taken for is its second class from
+    then on. Where fewer than two of `COMPANY_ML` are there, though the model knows them, no organ stays, or those of
+    the chest alone.
     """
     assert found.two_best is not None
     volumes_ml = _voxels(found.labels, 256) * grid.voxel_ml
@@ -84,14 +86,19 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     arrays = (found.labels, best.second, best.p_first, best.p_second, found.confidence)
     first, second, p_first, p_second, confidence = map(_writable, arrays)
     ml = dict.fromkeys((island.organ for island in islands), 0.0)
+    votes = []
     for island in islands:
         box, inside = island.box, island.inside
         ml[island.organ] += float(inside.sum()) * grid.voxel_ml
+        votes.append(_shares(second[box][inside]))
         second[box][inside] = first[box][inside]
         first[box][inside], confidence[box][inside] = BACKGROUND, _UNSURE
         p_first[box][inside], p_second[box][inside] = _HALF
-    for island in islands:
-        first[island.box][island.inside] = _around(first, island)
+    for island, vote in zip(islands, votes, strict=True) if abdomen else ():
+        vote += _shares(_around(first, island))
+        vote[[BACKGROUND, *ids_of_group(island.organ)]] = 0
+        if vote.max() / 2 >= OTHER_SHARE:
+            first[island.box][island.inside] = vote.argmax()
     return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), LeftOut(ml, abdomen)
 
 
@@ -137,15 +144,16 @@ def _voxels(labels: NDArray[np.unsignedinteger[Any]], kinds: int) -> NDArray[np.
     return counts
 
 
-def _around(labels: NDArray[np.uint8], island: _Island) -> int:
-    """The structure that most of what touches the island is; background where there is none."""
+def _around(labels: NDArray[np.uint8], island: _Island) -> NDArray[np.uint8]:
+    """Labels of the voxels that touch the island."""
     wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in island.box)
-    near = labels[wide]
-    inside = np.zeros(near.shape, bool)
+    inside = np.zeros(labels[wide].shape, bool)
     inside[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(island.box, wide, strict=True))] = (
         island.inside
     )
-    shell = ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & ~inside
-    counts = np.bincount(near[shell], minlength=1)
-    most = int(counts.argmax())
-    return most if counts[most] >= AROUND_SHARE * max(1, counts.sum()) else BACKGROUND
+    return labels[wide][ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & ~inside]
+
+
+def _shares(labels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Which part of `labels` each label is; 0 where there is none."""
+    return np.bincount(labels, minlength=256) / max(1, labels.size)
