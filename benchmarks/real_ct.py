@@ -4,7 +4,8 @@
 
 FOLDER holds the public scans of docs/real_ct.md (default: MULTIPHASE_REAL_DATA, or shared/data beside the
 checkout). The one reference is another program's label map, not an expert's; of a model that learnt from it no Dice is
-taken. Each study is its own process, so
+taken. Where the aorta is full of contrast medium, its blood is a reference too: what is brighter than halfway to soft
+tissue. Each study is its own process, so
 that its peak memory is its own. Writes benchmarks/results/real_ct-<model>.json, and with --pictures a PNG per label
 map: outlines on an axial slice through the liver and on coronal slices through liver and kidneys.
 """
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 RESULTS = Path(__file__).parent / "results"
 HERE = Path(__file__).parents[1]
@@ -55,6 +57,9 @@ REFERENCE_IDS = {
 PLAUSIBLE_ML = {"liver": (800, 2500), "spleen": (80, 600), "right kidney": (90, 300), "left kidney": (90, 300)}
 """Where the organ lies whole in the scan; a liver with its tumours."""
 PANEL_PX = 420
+BRIGHT_HU, SOFT_TISSUE_HU = 250.0, 40.0
+BRANCH_MM = 4.5
+"""Half the width of the widest branch of the aorta: what is narrower is none of it."""
 
 
 def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
@@ -88,6 +93,39 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
+def aorta_dice(study: Path, out: Path) -> float | None:
+    """Dice of the arterial aorta against its bright blood; None where that is not bright.
+
+    Blood: HU over the mean of the aorta's (`studies.landmarks` finds it, without a network) and soft tissue's, without
+    what is narrower than twice `BRANCH_MM`. Of several such parts (the heart is one) the one that the model's aorta
+    lies in.
+    """
+    import edt
+
+    from napari_multiphase.imaging.components import components
+    from napari_multiphase.io.images import read_labels
+    from napari_multiphase.labels import IDS_BY_NAME
+    from napari_multiphase.studies.landmarks import find_landmarks
+    from napari_multiphase.studies.open import open_study
+    from napari_multiphase.volume import Phase
+
+    volume = open_study([study]).volumes.get(Phase.ARTERIAL)
+    hu = None if volume is None else find_landmarks(volume).aorta_hu
+    if volume is None or hu is None or hu < BRIGHT_HU:
+        return None
+    found = np.asarray(read_labels(out / "arterial_labels.nii.gz").data) == IDS_BY_NAME["aorta"]
+    smooth = ndimage.gaussian_filter(np.asarray(volume.data, np.float32), (0, 0.7, 0.7))
+    bright = smooth > (hu + SOFT_TISSUE_HU) / 2
+    core, count = components(edt.edt(bright, anisotropy=volume.spacing_mm) > BRANCH_MM, 6)
+    inside = np.bincount(core[found], minlength=count + 1)
+    inside[0] = 0
+    if not inside.any():
+        return 0.0
+    reach = BRANCH_MM + min(volume.spacing_mm)
+    blood = bright & (edt.edt(core != inside.argmax(), anisotropy=volume.spacing_mm) <= reach)
+    return round(float(2 * (blood & found).sum() / (blood.sum() + found.sum())), 3)
+
+
 def training_data(model: str | None) -> str:
     """What the model's card says it learnt from; names the maps."""
     from napari_multiphase.io.models import find_model
@@ -95,22 +133,35 @@ def training_data(model: str | None) -> str:
     return find_model(model).card.training_data
 
 
-def phase_agreement(out: Path, transform: dict | None) -> dict[str, float]:
-    """Dice between the arterial labels, carried rigidly onto the venous grid, and the venous ones."""
+def phase_agreement(study: Path, out: Path, aligned: dict | None) -> dict[str, dict[str, float]]:
+    """Dice between the arterial labels, carried onto the venous grid, and the venous ones.
+
+    "rigid" : carried as `segment` `aligned` the phases; "deformed" : by `register`, each organ its own way, which looks
+    at the images alone.
+    """
     from napari_multiphase.imaging.resample import resample
     from napari_multiphase.io.images import read_labels
     from napari_multiphase.labels import STRUCTURES
+    from napari_multiphase.registration.register import register
+    from napari_multiphase.studies.open import open_study
+    from napari_multiphase.study import PhaseTransform
+    from napari_multiphase.volume import Phase
 
-    if not transform or not (out / "arterial_labels.nii.gz").exists():
+    if not aligned or not (out / "arterial_labels.nii.gz").exists():
         return {}
-    arterial, venous = (read_labels(out / f"{phase}_labels.nii.gz") for phase in ("arterial", "venous"))
-    matrix = np.array(transform["venous_to_arterial_mm"])
-    a, v = resample(arterial.data, arterial.grid, venous.grid, 0, matrix), np.asarray(venous.data)
-    return {
-        STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
-        for i in (1, 2, 3, 4, 5)
-        if (a == i).any() or (v == i).any()
-    }
+    opened = open_study([study])
+    arterial, venous = (read_labels(out / f"{phase}_labels.nii.gz") for phase in Phase)
+    scans = (opened.volumes[Phase.VENOUS], opened.volumes[Phase.ARTERIAL])
+    ways = {"rigid": PhaseTransform.from_dict(aligned), "deformed": register(*scans)}
+    v, found = np.asarray(venous.data), {}
+    for way, transform in ways.items():
+        a = resample(arterial.data, arterial.grid, venous.grid, 0, transform.into(Phase.ARTERIAL), background=0)
+        found[way] = {
+            STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
+            for i in range(1, 10)
+            if (a == i).any() or (v == i).any()
+        }
+    return found
 
 
 def plausibility(out: Path) -> dict[str, dict]:
@@ -182,16 +233,15 @@ def main() -> None:
             if row["exit"] == 0 and name == REFERENCE_STUDY and name not in learnt_from:
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
-                row["agreement_of_phases"] = phase_agreement(out, row["transform"])
+                row["agreement_of_phases"] = phase_agreement(arguments.data / relative, out, row["transform"])
+                row["aorta_against_its_blood"] = aorta_dice(arguments.data / relative, out)
                 row["plausibility"] = plausibility(out)
                 if arguments.pictures:
                     pictures(arguments.data / relative, out, arguments.pictures)
             rows.append(row)
             print(name, row["exit"], row["wall_seconds"], "s", row.get("sentence", ""), flush=True)
-            print(
-                "   ",
-                {k: row[k] for k in ("dice_against_label_map", "agreement_of_phases", "plausibility") if row.get(k)},
-            )
+            told = ("dice_against_label_map", "agreement_of_phases", "aorta_against_its_blood", "plausibility")
+            print("   ", {key: row[key] for key in told if row.get(key)}, flush=True)
     name = next(row["model"]["name"] for row in rows if row["exit"] == 0)
     result = arguments.result or RESULTS / f"real_ct-{name}.json"
     result.parent.mkdir(exist_ok=True)

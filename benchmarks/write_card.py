@@ -55,6 +55,9 @@ def real_metrics(result: dict[str, Any], judged: dict[str, Any], of: str = "") -
         "real_ct_agreement_of_phases": {
             name: row["agreement_of_phases"] for name, row in studies.items() if row.get("agreement_of_phases")
         },
+        "real_ct_aorta_against_its_blood": {
+            name: row["aorta_against_its_blood"] for name, row in studies.items() if row.get("aorta_against_its_blood")
+        },
     }
 
 

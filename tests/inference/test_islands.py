@@ -50,7 +50,7 @@ def test_an_island_becomes_background_that_nobody_is_sure_of(label: int, frozen:
     elsewhere[ISLAND] = False
     assert (result.confidence[elsewhere] == 200).all() and (result.two_best.p_first[elsewhere] == 250).all()
     assert out.ml == {LIVER: pytest.approx(6 * 12 * 12 * 3 * 0.75**2 / 1000)}
-    assert out.words(Phase.VENOUS) == "venous: parts apart from their organ were left out (liver 1 ml)"
+    assert out.words(Phase.VENOUS) == "venous: parts apart from their organ do not count as it (liver 1 ml)"
 
 
 def test_the_other_phase_decides_where_an_island_was() -> None:

@@ -51,7 +51,7 @@ class LeftOut:
         if not self.abdomen:
             return f"{phase}: the scan does not seem to show an abdomen, so no abdominal organ is labelled in it"
         parts = [f"{name_of(organ)} {volume:.0f} ml" for organ, volume in self.ml.items() if volume >= 1]
-        return f"{phase}: parts apart from their organ were left out ({', '.join(parts)})" if parts else ""
+        return f"{phase}: parts apart from their organ do not count as it ({', '.join(parts)})" if parts else ""
 
 
 @dataclass(frozen=True)
