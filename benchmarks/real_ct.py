@@ -5,9 +5,9 @@
 FOLDER holds the public scans of docs/real_ct.md (default: MULTIPHASE_REAL_DATA, or shared/data beside the
 checkout). The one reference is another program's label map, not an expert's; of a model that learnt from it no Dice is
 taken. Where the aorta is full of contrast medium, its blood is a reference too: what is brighter than halfway to soft
-tissue. Each study is its own process, so
-that its peak memory is its own. Writes benchmarks/results/real_ct-<model>.json, and with --pictures a PNG per label
-map: outlines on an axial slice through the liver and on coronal slices through liver and kidneys.
+tissue. Each study is its own process, so that its peak memory is its own. Writes
+benchmarks/results/real_ct-<model>.json, and with --pictures a PNG per label map: outlines on an axial slice through the
+liver and on coronal slices through liver and kidneys.
 """
 
 from __future__ import annotations

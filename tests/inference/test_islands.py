@@ -15,7 +15,7 @@ from napari_multiphase.inference.islands import ORGANS, SHARE, SOLID_SHARE, with
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
-LIVER, SPLEEN, KIDNEY, AORTA, TUMOUR = 1, 2, 4, 5, 21
+LIVER, SPLEEN, KIDNEY, AORTA, BONE, TUMOUR = 1, 2, 4, 5, 18, 21
 SHAPE = (24, 96, 96)
 GRID = Grid(SHAPE, (3.0, 0.75, 0.75))
 ORGAN, ISLAND = np.s_[2:14, 4:28, 4:28], np.s_[16:22, 64:76, 64:76]
@@ -109,6 +109,13 @@ def test_a_part_becomes_what_is_around_it_and_what_came_second(
     assert np.array_equal(result.labels, expected) and set(out.ml) == {KIDNEY}
     assert result.two_best is not None and (result.two_best.second[ISLAND] == KIDNEY).all()
     assert (result.confidence[ISLAND] == 1).all()
+
+
+def test_bones_may_be_named_too() -> None:
+    bones = np.where(two_parts() == LIVER, BONE, 0).astype(np.uint8)
+    bones[ISLAND][3:] = 0
+    result, _ = without_islands(found(bones), [BONE], GRID)
+    assert (result.labels[ORGAN] == BONE).all() and not result.labels[ISLAND].any()
 
 
 def test_structures_not_named_stay_as_they_are() -> None:

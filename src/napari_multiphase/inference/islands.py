@@ -75,11 +75,10 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     assert found.two_best is not None
     volumes_ml = _voxels(found.labels, 256) * grid.voxel_ml
     abdomen = _shows_abdomen(volumes_ml, organs)
-    stay = ORGANS if abdomen else CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
+    chest = CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
     boxes = ndimage.find_objects(found.labels)
-    islands = [
-        i for organ in (organs if abdomen else ORGANS) for i in _islands(found.labels, organ, boxes, organ in stay)
-    ]
+    kept = dict.fromkeys(organs, True) if abdomen else {organ: organ in chest for organ in ORGANS}
+    islands = [i for organ, stays in kept.items() for i in _islands(found.labels, organ, boxes, stays)]
     if not islands:
         return found, LeftOut({}, abdomen)
     best = found.two_best
