@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from napari_multiphase.study import Study
+
 RESULTS = Path(__file__).parent / "results"
 HERE = Path(__file__).parents[1]
 
@@ -93,7 +95,7 @@ def reference_dice(data: Path, out: Path) -> dict[str, float]:
     return scores
 
 
-def aorta_dice(study: Path, out: Path) -> float | None:
+def aorta_dice(study: Study, out: Path) -> float | None:
     """Dice of the arterial aorta against its bright blood; None where that is not bright.
 
     Blood: HU over the mean of the aorta's (`studies.landmarks` finds it, without a network) and soft tissue's, without
@@ -105,11 +107,11 @@ def aorta_dice(study: Path, out: Path) -> float | None:
     from napari_multiphase.imaging.components import components
     from napari_multiphase.io.images import read_labels
     from napari_multiphase.labels import IDS_BY_NAME
+    from napari_multiphase.metrics.overlap import Overlap
     from napari_multiphase.studies.landmarks import find_landmarks
-    from napari_multiphase.studies.open import open_study
     from napari_multiphase.volume import Phase
 
-    volume = open_study([study]).volumes.get(Phase.ARTERIAL)
+    volume = study.volumes.get(Phase.ARTERIAL)
     hu = None if volume is None else find_landmarks(volume).aorta_hu
     if volume is None or hu is None or hu < BRIGHT_HU:
         return None
@@ -123,7 +125,7 @@ def aorta_dice(study: Path, out: Path) -> float | None:
         return 0.0
     reach = BRANCH_MM + min(volume.spacing_mm)
     blood = bright & (edt.edt(core != inside.argmax(), anisotropy=volume.spacing_mm) <= reach)
-    return round(float(2 * (blood & found).sum() / (blood.sum() + found.sum())), 3)
+    return round(Overlap.of(found, blood).dice, 3)
 
 
 def training_data(model: str | None) -> str:
@@ -133,7 +135,7 @@ def training_data(model: str | None) -> str:
     return find_model(model).card.training_data
 
 
-def phase_agreement(study: Path, out: Path, aligned: dict | None) -> dict[str, dict[str, float]]:
+def phase_agreement(study: Study, out: Path, aligned: dict | None) -> dict[str, dict[str, float]]:
     """Dice between the arterial labels, carried onto the venous grid, and the venous ones.
 
     "rigid" : carried as `segment` `aligned` the phases; "deformed" : by `register`, each organ its own way, which looks
@@ -142,22 +144,21 @@ def phase_agreement(study: Path, out: Path, aligned: dict | None) -> dict[str, d
     from napari_multiphase.imaging.resample import resample
     from napari_multiphase.io.images import read_labels
     from napari_multiphase.labels import STRUCTURES
+    from napari_multiphase.metrics.overlap import Overlap
     from napari_multiphase.registration.register import register
-    from napari_multiphase.studies.open import open_study
     from napari_multiphase.study import PhaseTransform
     from napari_multiphase.volume import Phase
 
     if not aligned or not (out / "arterial_labels.nii.gz").exists():
         return {}
-    opened = open_study([study])
     arterial, venous = (read_labels(out / f"{phase}_labels.nii.gz") for phase in Phase)
-    scans = (opened.volumes[Phase.VENOUS], opened.volumes[Phase.ARTERIAL])
+    scans = (study.volumes[Phase.VENOUS], study.volumes[Phase.ARTERIAL])
     ways = {"rigid": PhaseTransform.from_dict(aligned), "deformed": register(*scans)}
     v, found = np.asarray(venous.data), {}
     for way, transform in ways.items():
         a = resample(arterial.data, arterial.grid, venous.grid, 0, transform.into(Phase.ARTERIAL), background=0)
         found[way] = {
-            STRUCTURES[i].name: round(float(2 * ((a == i) & (v == i)).sum() / ((a == i).sum() + (v == i).sum())), 3)
+            STRUCTURES[i].name: round(Overlap.of(a == i, v == i).dice, 3)
             for i in range(1, 10)
             if (a == i).any() or (v == i).any()
         }
@@ -190,15 +191,14 @@ def plausibility(out: Path) -> dict[str, dict]:
     return rows
 
 
-def pictures(study: Path, out: Path, folder: Path) -> None:
+def pictures(study: Study, out: Path, folder: Path) -> None:
     """Outlines of each phase's labels: the axial slice with most of the liver, coronal ones of liver and kidneys."""
     from napari_multiphase.imaging.picture import outlined, palette
     from napari_multiphase.io.images import read_labels
     from napari_multiphase.io.png import png_of_palette
     from napari_multiphase.labels import IDS_BY_NAME
-    from napari_multiphase.studies.open import open_study
 
-    for phase, volume in open_study([study]).volumes.items():
+    for phase, volume in study.volumes.items():
         hu, ids = np.asarray(volume.data), np.asarray(read_labels(out / f"{phase}_labels.nii.gz").data)
         dz, dy, dx = volume.spacing_mm
         liver, right, left = (ids == IDS_BY_NAME[name] for name in ("liver", "right kidney", "left kidney"))
@@ -216,6 +216,8 @@ def pictures(study: Path, out: Path, folder: Path) -> None:
 
 def main() -> None:
     """Run every study, print a line each, save."""
+    from napari_multiphase.studies.open import open_study
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("MULTIPHASE_REAL_DATA", HERE.parent / "shared/data"))
@@ -233,11 +235,12 @@ def main() -> None:
             if row["exit"] == 0 and name == REFERENCE_STUDY and name not in learnt_from:
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
-                row["agreement_of_phases"] = phase_agreement(arguments.data / relative, out, row["transform"])
-                row["aorta_against_its_blood"] = aorta_dice(arguments.data / relative, out)
+                study = open_study([arguments.data / relative])
+                row["agreement_of_phases"] = phase_agreement(study, out, row["transform"])
+                row["aorta_against_its_blood"] = aorta_dice(study, out)
                 row["plausibility"] = plausibility(out)
                 if arguments.pictures:
-                    pictures(arguments.data / relative, out, arguments.pictures)
+                    pictures(study, out, arguments.pictures)
             rows.append(row)
             print(name, row["exit"], row["wall_seconds"], "s", row.get("sentence", ""), flush=True)
             told = ("dice_against_label_map", "agreement_of_phases", "aorta_against_its_blood", "plausibility")

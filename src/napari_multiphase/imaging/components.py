@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cc3d
@@ -18,12 +19,20 @@ def components(mask: NDArray[Any], connectivity: Connectivity = 26) -> tuple[NDA
     return parts.astype(np.uint32, copy=False), int(count)
 
 
+def count_labels(labels: NDArray[Any], kinds: int = 256) -> NDArray[np.int64]:
+    """Voxels of each label, 0 to `kinds` - 1, in `labels` (D, H, W); by slice, for NumPy counts in 64-bit numbers."""
+    counts = np.zeros(kinds, np.int64)
+    for part in labels:
+        counts += np.bincount(part.ravel(), minlength=kinds)
+    return counts
+
+
 def largest_component(mask: NDArray[Any], connectivity: Connectivity = 26) -> NDArray[np.bool_]:
     """The largest connected part of `mask` (D, H, W) as bool; all False for an empty mask."""
     parts, count = components(np.asarray(mask) != 0, connectivity)
     if count == 0:
         return np.zeros(mask.shape, bool)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes = count_labels(parts, count + 1)
     sizes[0] = 0
     return parts == int(sizes.argmax())
 
@@ -31,7 +40,7 @@ def largest_component(mask: NDArray[Any], connectivity: Connectivity = 26) -> ND
 def remove_islands(labels: NDArray[Any], smallest_vox: int, connectivity: Connectivity = 26) -> NDArray[Any]:
     """`labels` (D, H, W) without the connected parts of fewer than `smallest_vox` voxels; they become background."""
     parts, count = components(labels, connectivity)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes = count_labels(parts, count + 1)
     keep = sizes >= smallest_vox
     return np.where(keep[parts], labels, labels.dtype.type(0))
 
@@ -42,7 +51,7 @@ def large_components(mask: NDArray[Any], share: float, connectivity: Connectivit
     box = bounding_box(mask)
     if box is not None:
         parts, count = components(np.asarray(mask[box]) != 0, connectivity)
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        sizes = count_labels(parts, count + 1)
         sizes[0] = 0
         out[box] = (sizes >= max(1.0, share * sizes.max()))[parts]
     return out
@@ -55,6 +64,16 @@ def bounding_box(mask: NDArray[Any]) -> tuple[slice, slice, slice] | None:
         return None
     z, y, x = (slice(int(where[0]), int(where[-1]) + 1) for where in occupied)
     return z, y, x
+
+
+def box_around(boxes: Sequence[tuple[slice, ...]], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box around all boxes and one voxel more, so that what adjoins a structure is seen."""
+    if not boxes:
+        return tuple(slice(0, 1) for _ in shape)
+    return tuple(
+        slice(max(min(b[a].start for b in boxes) - 1, 0), min(max(b[a].stop for b in boxes) + 1, size))
+        for a, size in enumerate(shape)
+    )
 
 
 def fill_holes(mask: NDArray[Any]) -> NDArray[np.bool_]:

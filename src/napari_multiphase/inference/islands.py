@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_multiphase.imaging.components import components
+from napari_multiphase.imaging.components import box_around, components, count_labels, large_components
 from napari_multiphase.labels import BACKGROUND, IDS_BY_NAME, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
@@ -36,7 +36,7 @@ _HALF = (128, 127)
 _UNSURE = 1
 """Encoded confidence of an island's voxels: the least that is not "never seen"."""
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class _Island:
-    """Voxels `inside` a `box` of the label map that were taken for `organ`."""
+    """Voxels `inside` a `box` of the label map that were taken for `organ`; the box holds all that touches them."""
 
     organ: int
     box: Box
@@ -73,7 +73,7 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     the chest alone.
     """
     assert found.two_best is not None
-    volumes_ml = _voxels(found.labels, 256) * grid.voxel_ml
+    volumes_ml = count_labels(found.labels) * grid.voxel_ml
     abdomen = _shows_abdomen(volumes_ml, organs)
     chest = CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
     boxes = ndimage.find_objects(found.labels)
@@ -94,10 +94,11 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
         first[box][inside], confidence[box][inside] = BACKGROUND, _UNSURE
         p_first[box][inside], p_second[box][inside] = _HALF
     for island, vote in zip(islands, votes, strict=True) if abdomen else ():
-        vote += _shares(_around(first, island))
+        box, inside = island.box, island.inside
+        vote += _shares(first[box][ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & ~inside])
         vote[[BACKGROUND, *ids_of_group(island.organ)]] = 0
         if vote.max() / 2 >= OTHER_SHARE:
-            first[island.box][island.inside] = vote.argmax()
+            first[box][inside] = vote.argmax()
     return PhasePrediction(first, confidence, TwoBest(first, second, p_first, p_second)), LeftOut(ml, abdomen)
 
 
@@ -116,41 +117,18 @@ def _shows_abdomen(ml: NDArray[Any], organs: Sequence[int]) -> bool:
 
 
 def _islands(labels: NDArray[np.uint8], organ: int, boxes: Sequence[Box | None], stays: bool) -> Iterator[_Island]:
-    """The parts of `organ` that are too small beside its largest, or all of it; `boxes` holds that of label 1 first."""
+    """The parts of `organ` that are too small beside its largest, or all of them; `boxes` holds label 1's first."""
     ids = ids_of_group(organ)
     its = [box for i, box in enumerate(boxes, 1) if i in ids and box is not None]
-    if not its:
-        return
-    z, y, x = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*its, strict=True))
-    mask = np.isin(labels[z, y, x], ids)
-    if not stays:
-        yield _Island(organ, (z, y, x), mask)
-        return
-    parts, count = components(mask)
-    sizes = _voxels(parts, count + 1)
-    least = (SOLID_SHARE if organ in SOLID else SHARE) * sizes[1:].max()
+    whole = box_around(its, labels.shape)
+    mask = np.isin(labels[whole], ids)
+    if stays:
+        mask &= ~large_components(mask, SOLID_SHARE if organ in SOLID else SHARE, 26)
+    parts, _ = components(mask)
     for part, at in enumerate(ndimage.find_objects(parts), 1):
-        if sizes[part] < least:
-            k, j, i = (slice(o.start + s.start, o.start + s.stop) for o, s in zip((z, y, x), at, strict=True))
-            yield _Island(organ, (k, j, i), parts[at] == part)
-
-
-def _voxels(labels: NDArray[np.unsignedinteger[Any]], kinds: int) -> NDArray[np.int64]:
-    """How many voxels of each label there are; a slice at a time, for counting takes eight bytes a voxel."""
-    counts = np.zeros(kinds, np.int64)
-    for z in labels:
-        counts += np.bincount(z.ravel(), minlength=kinds)
-    return counts
-
-
-def _around(labels: NDArray[np.uint8], island: _Island) -> NDArray[np.uint8]:
-    """Labels of the voxels that touch the island."""
-    wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in island.box)
-    inside = np.zeros(labels[wide].shape, bool)
-    inside[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(island.box, wide, strict=True))] = (
-        island.inside
-    )
-    return labels[wide][ndimage.binary_dilation(inside, np.ones((3, 3, 3), bool)) & ~inside]
+        near = box_around([at], parts.shape)
+        box = tuple(slice(o.start + s.start, o.start + s.stop) for o, s in zip(whole, near, strict=True))
+        yield _Island(organ, box, parts[near] == part)
 
 
 def _shares(labels: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.imaging.components import box_around
 from napari_multiphase.labels import BACKGROUND, IGNORE, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.metrics.overlap import Overlap, dice_global, dice_per_case
 from napari_multiphase.metrics.surface import surface_distances
@@ -108,7 +109,7 @@ def evaluate(
     rows = []
     for label in structures if structures is not None else _scored(present, grouped=names is None):
         ids = (label,) if names is not None or label not in STRUCTURES else _ids(label)
-        box = _union([b[i] for i in ids for b in (boxes_p, boxes_g) if i in b], p.shape)
+        box = box_around([b[i] for i in ids for b in (boxes_p, boxes_g) if i in b], p.shape)
         name = name_of(label) if names is None else names.get(label, f"label {label}")
         rows.append(_score(label, name, ids, p[box], g[box], unknown[box], reference.grid))
     return rows
@@ -254,13 +255,3 @@ def _boxes(labels: NDArray[Any]) -> dict[int, tuple[slice, ...]]:
     """Bounding box of every label that occurs."""
     found = ndimage.find_objects(labels)
     return {i + 1: box for i, box in enumerate(found) if box is not None}
-
-
-def _union(boxes: Sequence[tuple[slice, ...]], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The box around all boxes and one voxel more, so that what adjoins a structure is seen."""
-    if not boxes:
-        return tuple(slice(0, 1) for _ in shape)
-    return tuple(
-        slice(max(min(b[a].start for b in boxes) - 1, 0), min(max(b[a].stop for b in boxes) + 1, size))
-        for a, size in enumerate(shape)
-    )

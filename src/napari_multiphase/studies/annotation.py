@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.imaging.components import count_labels
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.lock import hold, owner, release
 from napari_multiphase.labels import BACKGROUND
@@ -86,8 +87,7 @@ class Annotation:
         if path.exists():
             raise UserError(f"{path} exists already: open it instead, nothing is written over it")
         if states is None:
-            counts = sum(np.bincount(part.ravel(), minlength=256) for part in labels)  # by slice: in 64-bit numbers
-            states = {int(label): "predicted" for label in np.flatnonzero(counts) if label != BACKGROUND}
+            states = {int(i): "predicted" for i in np.flatnonzero(count_labels(labels)) if i != BACKGROUND}
         with atomic_path(path) as part, told(path):
             files.write_new(part, labels, grid, dict(states), model)
         return Annotation.open(path, write=True)
