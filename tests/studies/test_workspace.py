@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from tests.studies.conftest import Writer, box_of_tissue
 from napari_multiphase.errors import UserError
 from napari_multiphase.field import DenseField
 from napari_multiphase.io.places import data_folder
+from napari_multiphase.io.transforms import write_transform
 from napari_multiphase.studies import Workspace, build_study, default_folder, find_scans, keep, open_study, recalled
+from napari_multiphase.studies import workspace as module
 from napari_multiphase.studies.study_file import STUDY_FILE, VERSION
 from napari_multiphase.study import PhaseTransform, Study
 from napari_multiphase.volume import Grid, Phase, Volume
@@ -191,6 +195,48 @@ def test_what_is_only_added_goes_on_top_of_what_another_wrote(folder: Path, stud
     assert [entry.model for entry in found.predictions] == ["m0", "m1", "m2"]
     assert found.annotations[Phase.ARTERIAL].file == "annotations/arterial.sqlite"
     assert found.revision == 4
+
+
+def test_many_who_keep_the_same_study_at_once_keep_it_once(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segment keeps its prediction while Correct begins: both make the workspace, in processes of their own."""
+    one_at_a_time = threading.Lock()  # HDF5 wants that of threads, which stand for the processes here
+
+    def write(place: Path, transform: PhaseTransform) -> None:
+        with one_at_a_time:
+            write_transform(place, transform)
+
+    monkeypatch.setattr(module, "write_transform", write)
+    for attempt in range(5):
+        shift = np.eye(4)
+        shift[2, 3] = 1.0 + attempt
+        folder, moved = tmp_path / f"kept{attempt}", study.with_transform(PhaseTransform(shift, "rigid"))
+        together = threading.Barrier(6)
+
+        def begin(number: int, folder: Path = folder, moved: Study = moved, gate: threading.Barrier = together) -> None:
+            gate.wait()
+            kept = keep(moved, folder)
+            (folder / str(number)).mkdir()
+            kept.add_prediction(str(number), "pcn")
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(begin, range(6)))
+        found = Workspace.open(folder)
+        assert found.transform is not None and np.array_equal(found.transform.venous_to_arterial_mm, shift)
+        assert {entry.folder for entry in found.predictions} == set("012345")
+        assert [f"registration/{p.name}" for p in (folder / "registration").iterdir()] == [
+            json.loads((folder / STUDY_FILE).read_text())["transform"]["folder"]
+        ]
+
+
+def test_a_prediction_kept_meanwhile_does_not_stop_a_new_registration(folder: Path, study: Study) -> None:
+    first = Workspace.create(folder, study)
+    (folder / "p").mkdir()
+    Workspace.open(folder).add_prediction("p", "pcn")
+    first.set_transform(PhaseTransform.identity())
+    found = Workspace.open(folder)
+    assert found.transform is not None and len(found.predictions) == 1
 
 
 def test_a_study_of_version_2_is_read(folder: Path, study: Study) -> None:

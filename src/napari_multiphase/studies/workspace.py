@@ -6,8 +6,10 @@ paths that cannot leave it. Every change is written whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,16 +55,19 @@ class Workspace:
         Raises UserError where the folder holds a study already, or a scan was never a file.
         """
         folder = Path(folder).expanduser().resolve()
+        exists = f"{folder} holds a study already: open it, or choose another folder"
         if (folder / STUDY_FILE).exists():
-            raise UserError(f"{folder} holds a study already: open it, or choose another folder")
+            raise UserError(exists)
         scans = {}
         for phase, volume in study.volumes.items():
             scans[phase] = scan_entry(folder, volume, study.guesses.get(phase))
-        state = StudyFile(id=study.id, title=title_of(study), created=_now(), scans=scans)
-        workspace = Workspace(folder, state)
-        workspace._write(state)
-        if study.transform is not None:
-            workspace.set_transform(study.transform)
+        workspace = Workspace(folder, StudyFile(id=study.id, title=title_of(study), created=_now(), scans=scans))
+        with contextlib.suppress(OSError):  # what is in the way is told by the write
+            folder.mkdir(parents=True, exist_ok=True)
+        with workspace._stored(study.transform) as entry, workspace._lock():
+            if (folder / STUDY_FILE).exists():
+                raise UserError(exists)
+            workspace._write(workspace._state.model_copy(update={"transform": entry}))
         return workspace
 
     @staticmethod
@@ -169,20 +174,23 @@ class Workspace:
         return tuple(changed)
 
     def set_transform(self, transform: PhaseTransform | None) -> None:
-        """Keep (or drop) the transform between the phases, in ``study.json`` and as ITK files beside it."""
-        before, entry = self._state.transform, None
-        if transform is not None:
-            if before is not None and before.is_of(transform):
-                return
-            place = f"registration/{self.revision + 1:04d}"
-            entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
-            write_transform(self.resolve(place), transform)
-        try:
-            self._change(lambda _state: {"transform": entry})
-        except UserError:
-            self._forget(entry)
-            raise
-        self._forget(before)
+        """Keep (or drop) the transform between the phases, in ``study.json`` and as ITK files beside it.
+
+        Raises UserError where someone else kept another one since this was opened.
+        """
+        known = self._state.transform
+        now = read_study_file(self.folder / STUDY_FILE)
+        if _same(now.transform, transform):
+            self._state = now
+            return
+        with self._stored(transform) as entry, self._alone() as kept:
+            if _same(kept.transform, transform):
+                self._state = kept
+            elif kept.transform == known:
+                self._write(_next(kept, transform=entry))
+            else:
+                raise UserError(f"{self.folder} was changed by another window or process: open the study again")
+        self._forget(known)
 
     def add_prediction(self, folder: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
         """Remember a prediction that lies in a folder inside the study; the same folder again replaces its entry."""
@@ -190,11 +198,9 @@ class Workspace:
             folder=self._relative(folder), model=model, created=_now(), revision=self.revision, notes=list(notes)
         )
 
-        def added(state: StudyFile) -> dict[str, Any]:
-            others = [kept for kept in state.predictions if kept.folder != entry.folder]
-            return {"predictions": [*others, entry]}
-
-        self._change(added, additive=True)
+        with self._alone() as kept:
+            others = [other for other in kept.predictions if other.folder != entry.folder]
+            self._write(_next(kept, predictions=[*others, entry]))
         return entry
 
     def annotation_file(self, phase: Phase) -> Path:
@@ -205,7 +211,8 @@ class Workspace:
     def set_annotation(self, phase: Phase, file: Path | str) -> None:
         """Remember where a phase's corrected labels lie."""
         entry = AnnotationEntry(file=self._relative(file))
-        self._change(lambda state: {"annotations": {**state.annotations, phase: entry}}, additive=True)
+        with self._alone() as kept:
+            self._write(_next(kept, annotations={**kept.annotations, phase: entry}))
 
     def new_prediction_folder(self, model: str) -> Path:
         """A folder name inside the study that no prediction has yet (not created)."""
@@ -237,16 +244,32 @@ class Workspace:
                 return dicom.read_series(series)
         raise UserError(f"{path} no longer holds the {phase.value} series {entry.series_uid}: put it back")
 
-    def _change(self, change: Callable[[StudyFile], dict[str, Any]], *, additive: bool = False) -> None:
-        """Write the state with other values, unless someone else wrote in between; what is only added goes on top of
-        what they wrote."""
+    @contextlib.contextmanager
+    def _stored(self, transform: PhaseTransform | None) -> Iterator[TransformEntry | None]:
+        """The files of `transform`, under a name that nobody else takes; they go again where ``study.json`` is not
+        changed to name them."""
+        entry = None
+        if transform is not None:
+            place = f"registration/{self.revision + 1:04d}-{uuid.uuid4().hex[:8]}"
+            entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
+            write_transform(self.resolve(place), transform)
+        try:
+            yield entry
+        finally:
+            if self._state.transform != entry:
+                self._forget(entry)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[StudyFile]:
+        """What ``study.json`` says; nobody else changes it before this ends."""
+        with self._lock():
+            yield read_study_file(self.folder / STUDY_FILE)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
         try:
             with briefly(self.folder / LOCK_FILE):
-                on_disk = read_study_file(self.folder / STUDY_FILE)
-                if on_disk.revision != self._state.revision and not additive:
-                    raise UserError(f"{self.folder} was changed by another window or process: open the study again")
-                merged = {**on_disk.model_dump(), **change(on_disk), "revision": on_disk.revision + 1}
-                self._write(StudyFile.model_validate({**merged, "version": VERSION}))
+                yield
         except TimeoutError as error:
             raise UserError(f"{self.folder} is being changed by {error}: wait for it, then try again") from error
 
@@ -254,6 +277,16 @@ class Workspace:
         with atomic_path(self.folder / STUDY_FILE) as temporary:
             temporary.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         self._state = state
+
+
+def _next(kept: StudyFile, **values: Any) -> StudyFile:
+    """The revision after `kept`, with other values."""
+    merged = {**kept.model_dump(), **values, "revision": kept.revision + 1, "version": VERSION}
+    return StudyFile.model_validate(merged)
+
+
+def _same(entry: TransformEntry | None, transform: PhaseTransform | None) -> bool:
+    return entry is None if transform is None else entry is not None and entry.is_of(transform)
 
 
 def default_folder(study: Study) -> Path:
@@ -268,7 +301,11 @@ def keep(study: Study, folder: Path | None = None) -> Workspace:
     """
     folder = folder or default_folder(study)
     if not (folder / STUDY_FILE).exists():
-        return Workspace.create(folder, study)
+        try:
+            return Workspace.create(folder, study)
+        except UserError:
+            if not (folder / STUDY_FILE).exists():  # else another job of the same study made it just now
+                raise
     workspace = Workspace.open(folder)
     if workspace.id != study.id:
         raise UserError(f"{folder} holds another study: choose another folder")
