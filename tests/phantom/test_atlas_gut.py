@@ -14,7 +14,7 @@ from napari_multiphase.volume import Grid
 
 GRID = Grid((40, 60, 60), (2.0, 2.0, 2.0), (-40.0, -90.0, -60.0))
 STOMACH = CODES["stomach"]
-PLAIN = Kind("fluid", 10, 0.9, 0.0, (3.0, 3.0), 0.0, 0.0)
+PLAIN = Kind("fluid", 10, 0.9, 0.0, (3.0, 3.0), 0.0, 0.0, 0.0)
 
 
 def _ball(seed: int) -> tuple[Canvas, np.ndarray, np.ndarray]:
@@ -69,3 +69,12 @@ def test_bubbles_and_folds_where_they_are_certain(monkeypatch: pytest.MonkeyPatc
     _, folded = _stomach(3, PLAIN._replace(gas_above=99.0, folds=1.0), monkeypatch)
     assert not plain.gas.any() and 0.02 < np.mean(bubbly.gas > 0) < 0.5 and bubbly.gas.max() < 1
     assert 0.8 * len(plain.gas) < len(folded.gas) < len(plain.gas)
+
+
+def test_a_blown_stretch_holds_gas_alone_and_the_rest_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    for seed in range(8):
+        _, lumen = _stomach(seed, PLAIN._replace(gas_above=99.0, blown=1.0), monkeypatch)
+        shares.append(float(np.mean(lumen.gas)))
+        assert set(np.unique(lumen.gas)) <= {0, 1}
+    assert 0.1 < np.mean(shares) < 0.7 and max(shares) > 0.5  # more than pockets

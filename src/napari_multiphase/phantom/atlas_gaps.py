@@ -25,6 +25,8 @@ KIDNEYS = {IDS_BY_NAME["right kidney"]: -1, IDS_BY_NAME["left kidney"]: 1}
 BED = tuple(IDS_BY_NAME[name] for name in ("liver", "spleen", "pancreas", "colon"))
 BED_MM, CLEAR_MM, NECK_MM = 20.0, 3.0, 7.0
 """How far the stomach may reach beyond the parametric one; its distance to other organs; what is narrower goes."""
+PELVIS_SHARE, PELVIS_MM = 0.4, (5.0, 14.0)
+"""Hollow kidneys with a wide pelvis, and its half axes."""
 LEAST_STOMACH_ML = 60.0
 CRUS_MM, CRUS_Z_MM = 7.0, (-15.0, 70.0)
 VESSELS = {
@@ -108,7 +110,7 @@ def paint_crura(codes: Codes, grid: Grid) -> None:
 
 
 def hollow_kidneys(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The fat of the sinus, open towards the spine, where a map draws kidneys as solid bodies."""
+    """The fat of the sinus, open towards the spine, where a map draws solid kidneys; in some a wide pelvis."""
     z, y, x = canvas.axes_mm
     for code, side in KIDNEYS.items():
         found = np.nonzero(canvas.tissue == code)
@@ -123,6 +125,19 @@ def hollow_kidneys(canvas: Canvas, rng: np.random.Generator) -> None:
         d = sinus.distance(*(a.astype(np.float32) for a in mm.T)) + 2.5 * canvas.fine[found]
         inside = tuple(k[d < 0] for k in found)
         canvas.tissue[inside] = np.where(canvas.fields(6.0)[inside] > 0.9, CODES["urine"], VISCERAL)
+        if rng.random() < PELVIS_SHARE:
+            _paint_pelvis(canvas, code, centre + float(rng.uniform(1.3, 2.2)) * spread[0] * inward, side * turn, rng)
+
+
+def _paint_pelvis(
+    canvas: Canvas, kidney: int, centre: NDArray[np.float64], turn_deg: float, rng: np.random.Generator
+) -> None:
+    """A pelvis full of urine that reaches out of the kidney, over fat and kidney alone."""
+    pelvis = ellipsoid(centre, rng.uniform(*PELVIS_MM, 3), rotation(z_deg=turn_deg))
+    where, (z, y, x) = _part(canvas.grid, pelvis.box)
+    view = canvas.tissue[where]
+    d = np.asarray(pelvis.distance(*(np.broadcast_to(a, view.shape) for a in (x, y, z)))) + canvas.fine[where]
+    view[(d < 0) & np.isin(view, (VISCERAL, kidney))] = CODES["urine"]
 
 
 def _part(grid: Grid, box: Box) -> tuple[tuple[slice, slice, slice], tuple[NDArray[np.float32], ...]]:

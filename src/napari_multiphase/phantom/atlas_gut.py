@@ -14,6 +14,8 @@ from napari_multiphase.phantom.atlas_fields import Array
 from napari_multiphase.phantom.atlas_tissues import CODES, ISLAND
 from napari_multiphase.phantom.kinetics import BOWEL_GAS_HU
 
+STRETCH_MM = 30.0
+"""Scale of the field that tells stretches of bowel with gas alone from others."""
 Where = tuple[NDArray[np.intp], ...]
 
 
@@ -22,7 +24,8 @@ class Kind(NamedTuple):
 
     `mottle_hu` : unevenness of the content; `gas_above` : level of a field above which there is gas (smaller, more);
     `level` : 1 where gas may lie over a flat fluid level, 0 in pockets; `wall_mm` : thinnest and thickest wall;
-    `bubbles`, `folds` : shares of subjects whose content holds bubbles, whose wall has folds.
+    `bubbles`, `folds` : shares of subjects whose content holds bubbles, whose wall has folds; `blown` : share of those
+    in whom some stretches of the organ hold gas alone.
     """
 
     content: str
@@ -32,16 +35,17 @@ class Kind(NamedTuple):
     wall_mm: tuple[float, float]
     bubbles: float
     folds: float
+    blown: float
 
 
 KINDS = {
-    CODES["stomach"]: Kind("fluid", 10, 1.3, 1.0, (1.5, 7.0), 0.3, 0.3),
-    CODES["stomach or duodenum"]: Kind("fluid", 8, 1.6, 1.0, (1.5, 7.0), 0.3, 0.3),
-    CODES["duodenum"]: Kind("chyme", 6, 1.9, 0.3, (1.5, 3.5), 0.15, 0.0),
-    CODES["small bowel"]: Kind("chyme", 8, 1.9, 0.3, (1.5, 3.5), 0.15, 0.2),
-    CODES["colon"]: Kind("faeces", 32, 0.9, 0.5, (1.2, 3.5), 0.7, 0.7),
-    CODES["bowel"]: Kind("chyme", 20, 1.0, 0.4, (1.5, 3.5), 0.4, 0.4),
-    ISLAND: Kind("chyme", 15, 1.0, 0.4, (1.5, 3.5), 0.4, 0.3),
+    CODES["stomach"]: Kind("fluid", 10, 1.3, 1.0, (1.5, 7.0), 0.3, 0.3, 0.15),
+    CODES["stomach or duodenum"]: Kind("fluid", 8, 1.6, 1.0, (1.5, 7.0), 0.3, 0.3, 0.15),
+    CODES["duodenum"]: Kind("chyme", 6, 1.9, 0.3, (1.5, 3.5), 0.15, 0.0, 0.1),
+    CODES["small bowel"]: Kind("chyme", 8, 1.9, 0.3, (1.5, 3.5), 0.15, 0.2, 0.1),
+    CODES["colon"]: Kind("faeces", 32, 0.9, 0.5, (1.2, 3.5), 0.7, 0.7, 0.6),
+    CODES["bowel"]: Kind("chyme", 20, 1.0, 0.4, (1.5, 3.5), 0.4, 0.4, 0.3),
+    ISLAND: Kind("chyme", 15, 1.0, 0.4, (1.5, 3.5), 0.4, 0.3, 0.2),
 }
 
 
@@ -68,6 +72,7 @@ def fill(canvas: Canvas, rng: np.random.Generator, lumps: Array, mottle: Array, 
     """
     _, y, _ = canvas.axes_mm
     forward, sheets = np.broadcast_to((np.float32(-10) - y) * np.float32(1 / 60), lumps.shape), canvas.fields(14.0)
+    stretches = canvas.fields(STRETCH_MM)
     out = []
     for code, kind in KINDS.items():
         wall_mm = float(np.exp(rng.uniform(*np.log(kind.wall_mm))))
@@ -76,11 +81,14 @@ def fill(canvas: Canvas, rng: np.random.Generator, lumps: Array, mottle: Array, 
         bubbly, folded = rng.random() < kind.bubbles, rng.random() < kind.folds
         share, strength = float(rng.uniform(0.05, 0.4)), float(rng.uniform(0.15, 0.9))
         thick, tall = float(rng.uniform(0.05, 0.15)), float(rng.uniform(6, 30))
+        blown, empty = rng.random() < kind.blown, float(rng.uniform(0.15, 0.6))
         inside = (canvas.tissue == code) & (canvas.depth_mm > wall_mm)
         if folded:
             inside &= (np.abs(sheets) > thick) | (canvas.depth_mm > tall)
         at = np.nonzero(inside)
         gas = (1 - flat) * lumps[at] + (1 + 2 * flat) * forward[at] > above
+        if blown:
+            gas |= stretches[at] > np.float32(ndtri(1 - empty))
         part = (gas & (canvas.depth_mm[at] > 2)).astype(np.float32)
         if bubbly:
             field = np.float32(0.8) * canvas.fine[at] + np.float32(0.6) * mottle[at]

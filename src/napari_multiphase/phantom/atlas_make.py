@@ -28,6 +28,8 @@ OWN_SIZES = {
     "stomach": (0.35, -0.25, 0.7),
 }
 """Organs that also grow and move on their own, and how much (`Organ.growth`): a stomach may be empty."""
+FLEXURE = (0.25, -0.35, 0.35)
+"""The same of the colon's left flexure, which may swell beside the stomach."""
 
 
 def make_atlas_phantom(spec: AtlasSpec) -> PhantomStudy:
@@ -71,9 +73,17 @@ def _organs(body: BodyModel) -> list[Organ]:
         at = np.argwhere(codes == IDS_BY_NAME[name])
         if len(at) > 8:
             mm = np.array(body.grid.origin_mm) + 4 * at * np.array(body.grid.spacing_mm)
-            reach = float(np.clip(np.linalg.norm(mm.std(axis=0)), 22, 60))
-            out.append(Organ(mm.mean(axis=0)[::-1], reach, growth))
+            out.append(_organ(mm, growth))
+            if name == "colon":
+                left = mm[mm[:, 2] > 0]  # x grows to the left
+                out += [_organ(left[left[:, 0] > np.quantile(left[:, 0], 0.7)], FLEXURE)] if len(left) > 24 else []
     return out
+
+
+def _organ(mm: NDArray[np.float64], growth: tuple[float, float, float]) -> Organ:
+    """One whose voxels lie at `mm` (n, 3), z, y, x."""
+    reach = float(np.clip(np.linalg.norm(mm.std(axis=0)), 22, 60))
+    return Organ(mm.mean(axis=0)[::-1], reach, growth)
 
 
 def _field_of_view(spec: AtlasSpec, body: BodyModel, warp: Warp, subject: Subject) -> Grid:
