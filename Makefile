@@ -44,8 +44,10 @@ models: $(MODELS:%=model-%)
 .PRECIOUS: runs/%-s1/model/model.json
 runs/abdomen-four-s1/model/model.json: runs/abdomen-first-s1/model/model.json
 runs/abdomen-five-s1/model/model.json runs/abdomen-still-four-s1/model/model.json: runs/abdomen-four-s1/model/model.json
-runs/abdomen-s1/model/model.json: runs/abdomen-five-s1/model/model.json
-runs/abdomen-last-four-s1/model/model.json: runs/abdomen-still-four-s1/model/model.json
+runs/abdomen-still-five-s1/model/model.json: runs/abdomen-five-s1/model/model.json
+runs/abdomen-next-four-s1/model/model.json: runs/abdomen-still-four-s1/model/model.json
+runs/abdomen-s1/model/model.json: runs/abdomen-still-five-s1/model/model.json
+runs/abdomen-last-four-s1/model/model.json: runs/abdomen-next-four-s1/model/model.json
 model-abdomen: runs/abdomen-last-four-s1/model/model.json
 
 runs/%-s1/model/model.json: | $(STAMP)

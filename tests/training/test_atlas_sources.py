@@ -74,9 +74,11 @@ STARTS = {
     "abdomen-first": None,
     "abdomen-four": "abdomen-first-s1",
     "abdomen-five": "abdomen-four-s1",
-    "abdomen": "abdomen-five-s1",
+    "abdomen-still-five": "abdomen-five-s1",
+    "abdomen": "abdomen-still-five-s1",
     "abdomen-still-four": "abdomen-four-s1",
-    "abdomen-last-four": "abdomen-still-four-s1",
+    "abdomen-next-four": "abdomen-still-four-s1",
+    "abdomen-last-four": "abdomen-next-four-s1",
 }
 
 
@@ -87,13 +89,20 @@ def test_the_models_that_are_measured_on_a_person_left_that_person_out(name: str
 
     run = read_run(Path(__file__).parents[2] / "experiments" / f"{name}.yaml")
     assert run.name == name and run.labels == tuple(range(24))
-    assert ("totalsegmentator" in str(run.data)) == (name in ("abdomen", "abdomen-five"))
+    assert ("totalsegmentator" in str(run.data)) == (name in ("abdomen", "abdomen-five", "abdomen-still-five"))
     assert (None if run.start_from is None else Path(run.start_from).parent.name) == STARTS[name]
     config = method_config(run.method, run.method_config)
     assert config.mixed and all(np.array(run.patch_vox) % config.segmentor.divisor == 0)
 
 
-@pytest.mark.parametrize("names", [("abdomen-five", "abdomen-still-four"), ("abdomen", "abdomen-last-four")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("abdomen-five", "abdomen-still-four"),
+        ("abdomen-still-five", "abdomen-next-four"),
+        ("abdomen", "abdomen-last-four"),
+    ],
+)
 def test_the_twin_that_left_the_person_out_is_trained_as_the_default(names: tuple[str, str]) -> None:
     from napari_multiphase.config.files import read_run
 

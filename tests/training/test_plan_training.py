@@ -202,6 +202,11 @@ def test_a_card_tells_what_its_start_learnt_from(tmp_path, phantoms_only):
     card = card_of(run)
     assert "starting from 'first'" in card["training_data"] and "eleven scans" in card["training_data"]
     assert card["phantoms_only"] is phantoms_only, "what a patient taught stays in the weights"
+    more = plain.data.model_copy(update={"cases": 31})
+    again = card_of(run.model_copy(update={"data": more})) | {"name": "second"}
+    write_model(tmp_path / "second", again, model_tensors(chosen_method("pcn").objective(plain)))
+    third = card_of(run.model_copy(update={"start_from": str(tmp_path / "second")}))["training_data"]
+    assert third.count("two-phase phantoms") == 1 and "31 of the same kind" in third and "eleven scans" in third
     gone = card_of(run.model_copy(update={"start_from": str(tmp_path / "gone")}))
     assert "starting from gone" in gone["training_data"] and not gone["phantoms_only"], "nobody can tell"
 

@@ -79,15 +79,16 @@ def _training_data(run: RunConfig, start: Model | None) -> str:
         words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
         kinds = ", ".join(words[kind] for kind in dict.fromkeys(run.data.pathologies))
         made = _anatomy(run.data)
-        cases = f"{run.data.cases} two-phase phantoms, {made} ({kinds}), a fold of them held out; no patient's scan"
-        cases += f"; {partly} of them labelled in part" if partly else ""
+        what = f"two-phase phantoms, {made} ({kinds}), a fold of them held out; no patient's scan"
+        what += f"; {partly} of them labelled in part" if partly else ""
+        cases = f"{run.data.cases} {what}"
     else:
-        cases = f"the cases of {run.data.path.name}"
+        cases = what = f"the cases of {run.data.path.name}"
     began = f", starting from {Path(run.start_from).name}" if run.start_from else ""
     if start is not None:
         began = f", starting from '{start.card.name}'"
     if start is not None and Path(run.start_from or "").is_dir():  # not one of a name that anybody can look up
-        told = start.card.training_data.rstrip(".")
+        told = start.card.training_data.rstrip(".").replace(what, "of the same kind")
         told = told if len(told) <= _MOST_WORDS else f"{told[:_MOST_WORDS].rpartition(' ')[0]} ..."
         began += f" (weights {start.card.weights_sha256[:12]}: {told})"
     versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
