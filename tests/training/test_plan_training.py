@@ -142,6 +142,10 @@ def test_operations_and_memory_are_counted(monkeypatch):
     assert [s.steps for s in one.stages] == [40, 10, 10]
     assert one.seconds(1e9) == pytest.approx(one.operations / 1e9)
     assert measured_speed(["cpu"])["cpu"] > 1e8
+    held = cost_of(run.model_copy(update={"method_config": run.method_config | {"held": [2]}}), cpu)
+    assert held.operations == pytest.approx(4 / 3 * one.operations), (
+        "what the network said before is asked in every step"
+    )
 
 
 def test_every_pass_of_every_turn_counts_and_the_largest_turn_s_memory():

@@ -149,6 +149,8 @@ class Objective(nn.Module):
     """
 
     nets: nn.Module
+    silent_passes: float = 0.0
+    """Forward passes of a step that nothing is learned through, as a share of those that `rehearse` shows."""
 
     def stages(self) -> Sequence[Stage]:
         """The stages in order."""

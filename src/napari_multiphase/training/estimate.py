@@ -75,7 +75,8 @@ def cost_of(run: RunConfig, device: torch.device) -> Cost:
         kept, operations = _forward(run, objective, stage, items)
         worst = max(worst, kept + _states(objective, stage))
         costs.append(StageCost(stage.name, stage.steps, stage.draw.patch_vox or run.patch_vox, operations / items))
-    total = sum(c.operations * c.steps * run.batch * _BACKWARD for c in costs)
+    passes = _BACKWARD + objective.silent_passes
+    total = sum(c.operations * c.steps * run.batch * passes for c in costs)
     halves = _HALF_SHARE if device.type == "cuda" and run.precision != "float32" else 1.0
     everything = 4 * sum(t.numel() for t in objective.state_dict().values())
     memory = _BASE_MB.get(device.type, 600.0) + (worst * halves + everything) / _MB

@@ -65,6 +65,7 @@ class PcnObjective(Objective):
                 self.pools[phase.value] = ImagePool(translation.pool, shape)
         self._made: dict[int, dict[Phase, Tensor]] = {}
         self.held = held if config.form == "unet3d" else ()
+        self.silent_passes = 1.0 if self.held else 0.0  # what the network said before
         keeps = self.held or (config.keep_start and config.form == "unet3d")
         self.before = UNet3D(config.segmentor, classes).requires_grad_(False) if keeps else None
 
