@@ -25,7 +25,7 @@ long, thin or pinched and break more easily."""
 OTHER_SHARE = 0.3
 """A part that goes is another structure's where so much of what touches it is that structure, and so many of its voxels
 had that structure as their second class, on the mean of both shares."""
-COMPANY_ML = {"spleen": 10.0, "right kidney": 10.0, "left kidney": 10.0, "aorta": 5.0}
+COMPANY_ML = {"spleen": 20.0, "right kidney": 20.0, "left kidney": 20.0, "aorta": 5.0}
 """Whoever has two of these shows an abdomen."""
 ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
 """All that a scan of another part of the body does not show,"""
