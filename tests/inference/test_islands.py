@@ -184,3 +184,12 @@ def test_a_scan_without_the_livers_company_keeps_no_organ() -> None:
     assert out.abdomen and (result.labels == LIVER).sum() >= 12 * 24 * 24 and LIVER in ORGANS
     alone = without_islands(found(two_parts()), [LIVER], GRID)[1]
     assert alone.abdomen, "a model that knows no company cannot miss it"
+
+
+@pytest.mark.parametrize(("wide", "abdomen"), [(17, False), (35, True)])
+def test_a_spleen_and_a_little_kidney_in_a_head_are_no_company(wide: int, abdomen: bool) -> None:
+    """44 ml of spleen, and 11 ml of kidney, as was once found in a head, or 23 ml."""
+    labels = two_parts()
+    labels[:, 60:93, 0:33], labels[:, 44:60, 60 : 60 + wide] = SPLEEN, KIDNEY
+    result, out = without_islands(found(labels), [LIVER, SPLEEN, 3, KIDNEY, AORTA], GRID)
+    assert out.abdomen == abdomen == bool((result.labels == LIVER).any())
