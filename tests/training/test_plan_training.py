@@ -12,6 +12,7 @@ import yaml
 from dataset_files import drawn, good, make_run, save
 
 from napari_multiphase.config import PRESETS, method_config, preset
+from napari_multiphase.config.data import DatasetConfig
 from napari_multiphase.config.files import read_run
 from napari_multiphase.errors import UserError
 from napari_multiphase.io.models import read_model, tensor_shapes, write_model
@@ -211,6 +212,11 @@ def test_a_card_tells_what_its_start_learnt_from(tmp_path, phantoms_only):
     write_model(tmp_path / "second", again, model_tensors(chosen_method("pcn").objective(plain)))
     third = card_of(run.model_copy(update={"start_from": str(tmp_path / "second")}))["training_data"]
     assert third.count("two-phase phantoms") == 1 and "31 of the same kind" in third and "eleven scans" in third
+    others = [DatasetConfig(path=tmp_path / name / "cases.yaml") for name in "ab"]
+    scans = card_of(run.model_copy(update={"data": others[0]}))
+    write_model(tmp_path / "scans", scans, model_tensors(chosen_method("pcn").objective(plain)))
+    last = card_of(run.model_copy(update={"data": others[1], "start_from": str(tmp_path / "scans")}))["training_data"]
+    assert last.count("the cases of cases.yaml") == 2, "two lists of one name are not the same cases"
     gone = card_of(run.model_copy(update={"start_from": str(tmp_path / "gone")}))
     assert "starting from gone" in gone["training_data"] and not gone["phantoms_only"], "nobody can tell"
 

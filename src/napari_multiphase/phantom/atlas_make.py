@@ -76,7 +76,8 @@ def _organs(body: BodyModel) -> list[Organ]:
             out.append(_organ(mm, growth))
             if name == "colon":
                 left = mm[mm[:, 2] > 0]  # x grows to the left
-                out += [_organ(left[left[:, 0] > np.quantile(left[:, 0], 0.7)], FLEXURE)] if len(left) > 24 else []
+                if len(left) > 24:
+                    out.append(_organ(left[left[:, 0] > np.quantile(left[:, 0], 0.7)], FLEXURE))
     return out
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,19 +54,16 @@ class Workspace:
         Raises UserError where the folder holds a study already, or a scan was never a file.
         """
         folder = Path(folder).expanduser().resolve()
-        exists = f"{folder} holds a study already: open it, or choose another folder"
-        if (folder / STUDY_FILE).exists():
-            raise UserError(exists)
         scans = {}
         for phase, volume in study.volumes.items():
             scans[phase] = scan_entry(folder, volume, study.guesses.get(phase))
         workspace = Workspace(folder, StudyFile(id=study.id, title=title_of(study), created=_now(), scans=scans))
         with contextlib.suppress(OSError):  # what is in the way is told by the write
             folder.mkdir(parents=True, exist_ok=True)
-        with workspace._stored(study.transform) as entry, workspace._lock():
+        with workspace._lock():
             if (folder / STUDY_FILE).exists():
-                raise UserError(exists)
-            workspace._write(workspace._state.model_copy(update={"transform": entry}))
+                raise UserError(f"{folder} holds a study already: open it, or choose another folder")
+            workspace._write_with(study.transform, workspace._state)
         return workspace
 
     @staticmethod
@@ -178,19 +174,14 @@ class Workspace:
 
         Raises UserError where someone else kept another one since this was opened.
         """
-        known = self._state.transform
-        now = read_study_file(self.folder / STUDY_FILE)
-        if _same(now.transform, transform):
-            self._state = now
-            return
-        with self._stored(transform) as entry, self._alone() as kept:
+        with self._alone() as kept:
             if _same(kept.transform, transform):
                 self._state = kept
-            elif kept.transform == known:
-                self._write(_next(kept, transform=entry))
+            elif kept.transform == self._state.transform:
+                self._write_with(transform, _next(kept))
+                self._forget(kept.transform)
             else:
                 raise UserError(f"{self.folder} was changed by another window or process: open the study again")
-        self._forget(known)
 
     def add_prediction(self, folder: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
         """Remember a prediction that lies in a folder inside the study; the same folder again replaces its entry."""
@@ -245,21 +236,6 @@ class Workspace:
         raise UserError(f"{path} no longer holds the {phase.value} series {entry.series_uid}: put it back")
 
     @contextlib.contextmanager
-    def _stored(self, transform: PhaseTransform | None) -> Iterator[TransformEntry | None]:
-        """The files of `transform`, under a name that nobody else takes; they go again where ``study.json`` is not
-        changed to name them."""
-        entry = None
-        if transform is not None:
-            place = f"registration/{self.revision + 1:04d}-{uuid.uuid4().hex[:8]}"
-            entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
-            write_transform(self.resolve(place), transform)
-        try:
-            yield entry
-        finally:
-            if self._state.transform != entry:
-                self._forget(entry)
-
-    @contextlib.contextmanager
     def _alone(self) -> Iterator[StudyFile]:
         """What ``study.json`` says; nobody else changes it before this ends."""
         with self._lock():
@@ -272,6 +248,20 @@ class Workspace:
                 yield
         except TimeoutError as error:
             raise UserError(f"{self.folder} is being changed by {error}: wait for it, then try again") from error
+
+    def _write_with(self, transform: PhaseTransform | None, state: StudyFile) -> None:
+        """Write `state` with `transform`, whose files lie under the number of that revision."""
+        entry = None
+        if transform is not None:
+            place = f"registration/{state.revision:04d}"
+            entry = TransformEntry(**transform.to_dict(), folder=place, dense=transform.dense)
+        try:
+            if transform is not None:
+                write_transform(self.resolve(place), transform)
+            self._write(state.model_copy(update={"transform": entry}))
+        except UserError:
+            self._forget(entry)
+            raise
 
     def _write(self, state: StudyFile) -> None:
         with atomic_path(self.folder / STUDY_FILE) as temporary:

@@ -74,6 +74,7 @@ def _start(run: RunConfig) -> Model | None:
 
 
 def _training_data(run: RunConfig, start: Model | None) -> str:
+    what = ""  # that a start may have learnt from, too, with other seeds
     if isinstance(run.data, PhantomConfig):
         partly = sum(part.cases for part in run.data.partly)
         words = {"none": "no lesion", "liver": "liver lesions", "pancreas": "a pancreatic mass"}
@@ -83,12 +84,13 @@ def _training_data(run: RunConfig, start: Model | None) -> str:
         what += f"; {partly} of them labelled in part" if partly else ""
         cases = f"{run.data.cases} {what}"
     else:
-        cases = what = f"the cases of {run.data.path.name}"
+        cases = f"the cases of {run.data.path.name}"
     began = f", starting from {Path(run.start_from).name}" if run.start_from else ""
     if start is not None:
         began = f", starting from '{start.card.name}'"
     if start is not None and Path(run.start_from or "").is_dir():  # not one of a name that anybody can look up
-        told = start.card.training_data.rstrip(".").replace(what, "of the same kind")
+        told = start.card.training_data.rstrip(".")
+        told = told.replace(what, "of the same kind") if what else told
         told = told if len(told) <= _MOST_WORDS else f"{told[:_MOST_WORDS].rpartition(' ')[0]} ..."
         began += f" (weights {start.card.weights_sha256[:12]}: {told})"
     versions = f"torch {torch.__version__.split('+')[0]}, {platform.machine()}"
