@@ -118,7 +118,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="new folder for everything")
     parser.add_argument("--model", default="pcn-phantom", help="name or folder of the model to begin with")
-    parser.add_argument("--regions", type=int, default=20, help="how many of the uncertain regions are corrected")
+    parser.add_argument("--regions", type=int, default=60, help="how many of the uncertain regions are corrected")
     parser.add_argument("--steps", type=int, default=None, help="of each phase; the plan's own without")
     given = parser.parse_args()
     os.environ.setdefault("MULTIPHASE_DATA_DIR", str(given.out.resolve() / "data"))  # your own models stay as they are

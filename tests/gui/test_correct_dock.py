@@ -21,7 +21,7 @@ SURE, UNSURE, TIE = encode_confidence(np.array([800.0, 2.0, 1.1]))
 LARGE, SMALL = (40, 60, 30), (20, 40, 70)
 
 
-def ball(shape, centre, radius_vox) -> np.ndarray:
+def ball(shape, centre, radius_vox: float) -> np.ndarray:
     z, y, x = ((np.arange(n) - c) ** 2 for n, c in zip(shape, centre, strict=True))
     return z[:, None, None] + y[None, :, None] + x[None, None, :] <= radius_vox**2
 
@@ -34,8 +34,8 @@ def prediction(study) -> Prediction:
         labels[ball(volume.shape, SMALL, 9)] = 2
         labels[3:5, 3:6, 3:6] = 1  # an island
         confidence = np.full(volume.shape, SURE, np.uint8)
-        confidence[ball(volume.shape, LARGE, 7)] = UNSURE
-        confidence[ball(volume.shape, SMALL, 4)] = TIE
+        confidence[ball(volume.shape, LARGE, 1.5)] = UNSURE
+        confidence[ball(volume.shape, SMALL, 1)] = TIE
         phases[phase] = PhasePrediction(labels, confidence, None)
     venous = phases[Phase.VENOUS]
     grid = study.volumes[Phase.VENOUS].grid
@@ -131,7 +131,7 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     press(viewer, "N")
     assert correcting.at == 0
     assert viewer.dims.point[0] == pytest.approx(world(session, correcting.regions[0].centre)[0])
-    assert ball(layer.data.shape, LARGE, 7)[correcting.regions[0].centre]
+    assert ball(layer.data.shape, LARGE, 1.5)[correcting.regions[0].centre]
     assert layer.selected_label == correcting.structure == 1
     zoomed = viewer.scene.camera.zoom
     viewer.reset_view()

@@ -269,7 +269,7 @@ class CorrectDock(Dock):
         elif found is None:
             words = "Looking for uncertain regions..."
         elif not found:
-            words = "No uncertain regions: only thin borders, which every structure has."
+            words = "No uncertain regions: the model was sure everywhere."
         self.no_regions.setText(words)
         self.no_regions.setVisible(begun and bool(words))
         left = sum(not region.reviewed for region in found or ())

@@ -1,27 +1,20 @@
-"""Where a person should look first: connected regions in which the model was unsure, ranked.
+"""Where a person should look first: small regions in which the model was unsure, ranked.
 
-Around every organ lies a thin shell in which one class ends and the next begins: always a little unsure, no sign of a
-mistake, and connected, so that it would be one huge region. So a region starts from a *core*: what is left of the
-unsure voxels when their outermost layer is taken off, once at least (no shell of one or two voxels is left then), and
-up to four times as long as more than a tenth of them is left (a network that works on coarser voxels than the scan's
-has thicker shells). Layers are as thick as the finest spacing; along an axis of thicker slices a layer goes only when
-that many millimetres are off. Cores that hang together are one region; it gets back the unsure voxels within as many
-steps plus one, and no more.
-
-Rank is by size times uncertainty: the sum over the region's voxels of 1 - M (Eq. 3), in ml, where voxels outside the
-core, which may belong to a shell, count a quarter. Where the list has room, regions follow in which the model was less
-unsure, found the same way among the voxels of that doubt.
+The doubt of a voxel is 1 - M (Eq. 3). A region is the unsure voxels of a cube of 15 mm: of the one that holds most
+doubt, then of the one that holds most of what is left, and so on. Around every organ lies a thin shell in which one
+class ends and the next begins; a cube of it holds less than a cube of a place that is unsure throughout, and more where
+the shell is thick. Where the list has room, regions follow in which the model was less unsure, found the same way among
+the voxels of that doubt.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import cc3d
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from napari_multiphase.imaging.components import bounding_box
@@ -32,11 +25,10 @@ from napari_multiphase.labels import BACKGROUND
 RATIOS = (3.0, SURE_RATIO)
 """A voxel is unsure where the best class is less than this many times as probable as the second (M below 0.87);
 what follows is below the second ratio (M below 0.9997), as far as a prediction is no label to learn from either."""
-SMALLEST_ML = 0.02
+BLOCK_MM = 5.0
+"""Doubt is summed in blocks of this size; a region is a cube of 3 x 3 x 3 of them."""
+SMALLEST_ML, SMALLEST_VOX = 0.02, 4
 MOST_REGIONS = 500
-_MOST_LAYERS = 4
-_SHELLS_GONE = 0.1
-_RIM_WEIGHT = 0.25
 _NEAR_VOX = 3
 _UNSEEN = 0
 
@@ -50,8 +42,8 @@ class UncertainRegion:
     structure : the label id it mainly concerns: the commonest in it, else within three voxels of its box; 0 for none.
     ml : its volume.
     confidence : mean of M (Eq. 3) over it, in [0, 1]; not a probability.
-    score : what it is ranked by, in ml.
-    centre : a voxel (z, y, x) inside it, in the slice that shows most of it.
+    score : what it is ranked by, the sum of 1 - M over it, in ml.
+    centre : a voxel (z, y, x) inside it, in the slice that shows most of its doubt.
     box, mask : where it lies, and which voxels of the box (bool).
     """
 
@@ -72,7 +64,7 @@ def uncertain_regions(
     smallest_ml: float = SMALLEST_ML,
     most: int = MOST_REGIONS,
 ) -> list[UncertainRegion]:
-    """The regions where the model was unsure, the one to look at first first.
+    """The regions where the model was unsure, the one to look at first first; no voxel is in two of them.
 
     Parameters
     ----------
@@ -88,117 +80,77 @@ def uncertain_regions(
     box = bounding_box((confidence < bars[-1]) & seen)
     if box is None:
         return []
-    seen, labels, confidence = seen[box], labels[box], confidence[box]
-    taken = np.zeros(seen.shape, bool)
+    seen, near, doubted = seen[box], labels[box], confidence[box]
     found: list[UncertainRegion] = []
     for low, high in itertools.pairwise((0, *bars)):
-        if len(found) < most:
-            unsure = (confidence >= low) & (confidence < high) & seen
-            found += _ranked(unsure, taken, labels, confidence, spacing_mm, smallest_ml, most)
-    offset = [part.start for part in box]
-    return [_moved(region, offset) for region in found[:most]]
+        places = np.stack(np.nonzero((doubted >= low) & (doubted < high) & seen), axis=1)
+        for voxels in itertools.islice(_cubes(places, doubted, spacing_mm), 2 * most):
+            if len(found) == most:
+                break
+            region = _region(voxels, near, doubted, spacing_mm, [part.start for part in box])
+            if region.ml >= smallest_ml and len(voxels) >= SMALLEST_VOX:
+                found.append(region)
+    return found
 
 
-def _ranked(
-    unsure: NDArray[np.bool_],
-    taken: NDArray[np.bool_],
-    labels: NDArray[np.uint8],
-    confidence: NDArray[np.uint8],
-    spacing_mm: Sequence[float],
-    smallest_ml: float,
-    most: int,
-) -> list[UncertainRegion]:
-    """The regions of some unsure voxels, by score; `taken` gets theirs."""
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    core, layers = _core(unsure, spacing_mm)
-    parts = cc3d.connected_components(core.view(np.uint8), connectivity=26)
-    flat = np.flatnonzero(parts)
-    owner = parts.reshape(-1)[flat]
-    doubt = 1.0 - confidence_map(confidence.reshape(-1)[flat])
-    sums = np.bincount(owner, doubt)
-    first = np.argsort(-sums, kind="stable")[: 2 * most]
-    places = _places(flat, owner, parts.shape)
-    found = []
-    for number in first[sums[first] > 0]:
-        region = _region(
-            parts, int(number), places[int(number)], layers + 1, unsure, taken, labels, confidence, voxel_ml
-        )
-        if region.ml >= smallest_ml and region.mask.sum() >= 4:
-            found.append(region)
-    return sorted(found, key=lambda region: (-region.score, region.centre))
+def _cubes(
+    places: NDArray[np.intp], confidence: NDArray[np.uint8], spacing_mm: Sequence[float]
+) -> Iterator[NDArray[np.intp]]:
+    """Those of `places` (N, 3) that lie in the cube of most doubt, then in the one of most of the rest, to the end."""
+    if not len(places):
+        return
+    margin = 4  # around all blocks, so that what changes about a cube never meets the border
+    block = ((places + 0.5) * spacing_mm / BLOCK_MM).astype(np.intp) + margin
+    shape = block.max(0) + 1 + margin
+    index = np.ravel_multi_index(tuple(block.T), shape)
+    doubt = 1.0 - confidence_map(confidence[tuple(places.T)])
+    sums = np.bincount(index, doubt, minlength=int(np.prod(shape))).reshape(shape)
+    order = np.argsort(index, kind="stable")
+    first = np.searchsorted(index[order], np.arange(sums.size + 1))
+    cube = np.asarray(np.ravel_multi_index(tuple(np.indices((3, 3, 3)).reshape(3, -1)), shape))
+    held = _cube_sums(sums)  # at (z, y, x): of the blocks z .. z + 2, y .. y + 2, x .. x + 2
+    while True:
+        z, y, x = (int(i) for i in np.unravel_index(held.argmax(), held.shape))
+        if held[z, y, x] <= 0:
+            return
+        blocks = cube + np.ravel_multi_index((z, y, x), shape)
+        blocks = blocks[sums.flat[blocks] > 0]  # the others are another cube's
+        yield places[np.sort(np.concatenate([order[first[b] : first[b + 1]] for b in blocks]))]
+        sums.flat[blocks] = 0
+        around = sums[z - 2 : z + 5, y - 2 : y + 5, x - 2 : x + 5]
+        held[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3] = _cube_sums(around)
 
 
-def _core(unsure: NDArray[np.bool_], spacing_mm: Sequence[float]) -> tuple[NDArray[np.bool_], int]:
-    """Unsure voxels without their outermost layers, and how many layers; beyond the array nothing is unsure."""
-    fine, count = min(spacing_mm), np.count_nonzero(unsure)
-    core = unsure
-    for layer in range(1, _MOST_LAYERS + 1):
-        before, core = core, core.copy()
-        for axis, spacing in enumerate(spacing_mm):
-            if int(layer * fine / spacing + 1e-6) == int((layer - 1) * fine / spacing + 1e-6):
-                continue
-            inner, ends = np.moveaxis(core, axis, 0), np.moveaxis(before, axis, 0)
-            inner[1:] &= ends[:-1]
-            inner[:-1] &= ends[1:]
-            inner[[0, -1]] = False
-        if np.count_nonzero(core) <= _SHELLS_GONE * count:
-            break
-    return core, layer
-
-
-def _places(
-    flat: NDArray[np.int64], owner: NDArray[Any], shape: tuple[int, ...]
-) -> dict[int, tuple[slice, slice, slice]]:
-    """The box of each part."""
-    count = int(owner.max()) + 1 if len(owner) else 1
-    low, high = np.full((3, count), 2**31 - 1), np.full((3, count), -1)
-    for axis, index in enumerate(np.unravel_index(flat, shape)):
-        np.minimum.at(low[axis], owner, index)
-        np.maximum.at(high[axis], owner, index)
-    return {
-        int(n): (slice(int(low[0, n]), int(high[0, n]) + 1), slice(int(low[1, n]), int(high[1, n]) + 1),
-            slice(int(low[2, n]), int(high[2, n]) + 1))
-        for n in np.flatnonzero(high[0] >= 0)
-    }  # fmt: skip
+def _cube_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over cubes of 3 x 3 x 3; two less along each axis."""
+    return sliding_window_view(sums, (3, 3, 3)).sum((3, 4, 5))
 
 
 def _region(
-    parts: NDArray[Any],
-    number: int,
-    place: tuple[slice, slice, slice],
-    steps: int,
-    unsure: NDArray[np.bool_],
-    taken: NDArray[np.bool_],
+    voxels: NDArray[np.intp],
     labels: NDArray[np.uint8],
     confidence: NDArray[np.uint8],
-    voxel_ml: float,
+    spacing_mm: Sequence[float],
+    offset: Sequence[int],
 ) -> UncertainRegion:
-    """A core with its rim; what a region of higher rank has taken is not this one's."""
-    from scipy import ndimage  # not before it is needed: the window starts without it
-
-    z, y, x = (slice(max(0, p.start - steps), min(n, p.stop + steps)) for p, n in zip(place, parts.shape, strict=True))
-    core = parts[z, y, x] == number
-    others = (parts[z, y, x] != 0) & ~core
-    mask = ndimage.binary_dilation(
-        core, iterations=steps, mask=unsure[z, y, x] & ~others & ~taken[z, y, x]
-    )  # fmt: skip
-    inner = bounding_box(mask)
-    assert inner is not None
-    z, y, x = (slice(o.start + i.start, o.start + i.stop) for o, i in zip((z, y, x), inner, strict=True))
-    mask, core = mask[inner], core[inner]
-    taken[z, y, x] |= mask
-    sure = confidence_map(confidence[z, y, x])
-    doubt = (1.0 - sure) * np.where(core, 1.0, _RIM_WEIGHT) * mask
-    index = int(np.argmax(doubt.sum((1, 2))))
-    rows, columns = np.nonzero(mask[index])
-    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
+    """A region of `voxels` (n, 3) of a part of the scan that begins at `offset`."""
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    sure = confidence_map(confidence[tuple(voxels.T)])
+    first, end = voxels.min(0), voxels.max(0) + 1
+    mask = np.zeros(end - first, bool)
+    mask[tuple((voxels - first).T)] = True
+    index = int(np.argmax(np.bincount(voxels[:, 0], 1.0 - sure)))
+    in_plane = voxels[voxels[:, 0] == index][:, 1:]
+    row, column = in_plane[np.argmin(((in_plane - in_plane.mean(0)) ** 2).sum(1))]
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(first, end, strict=True))
+    dz, dy, dx = offset
     return UncertainRegion(
         structure=_structure(labels, (z, y, x), mask),
-        ml=float(mask.sum()) * voxel_ml,
-        confidence=float(sure[mask].mean()),
-        score=float(doubt.sum()) * voxel_ml,
-        centre=(z.start + index, y.start + int(rows[nearest]), x.start + int(columns[nearest])),
-        box=(z, y, x),
+        ml=len(voxels) * voxel_ml,
+        confidence=float(sure.mean()),
+        score=float((1.0 - sure).sum()) * voxel_ml,
+        centre=(index + dz, int(row) + dy, int(column) + dx),
+        box=(_moved(z, dz), _moved(y, dy), _moved(x, dx)),
         mask=mask,
     )
 
@@ -217,10 +169,5 @@ def _around(labels: NDArray[np.uint8], box: tuple[slice, slice, slice]) -> NDArr
     return labels[z, y, x]
 
 
-def _moved(region: UncertainRegion, offset: list[int]) -> UncertainRegion:
-    """`region` of a cropped volume in the whole one."""
-    z, y, x = (slice(part.start + o, part.stop + o) for part, o in zip(region.box, offset, strict=True))
-    at = tuple(c + o for c, o in zip(region.centre, offset, strict=True))
-    return UncertainRegion(
-        region.structure, region.ml, region.confidence, region.score, (at[0], at[1], at[2]), (z, y, x), region.mask
-    )
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
