@@ -16,7 +16,7 @@ from napari_multiphase.io.images import read_image, read_labels
 from napari_multiphase.labels import STRUCTURES, UNKNOWN
 from napari_multiphase.studies import Workspace, open_study
 from napari_multiphase.studies.annotation import Annotation
-from napari_multiphase.studies.corrections import write_cases
+from napari_multiphase.studies.corrections import FRINGE_ML, write_cases
 from napari_multiphase.studies.predictions import keep_prediction
 from napari_multiphase.study import PhasePrediction, PhaseTransform, Prediction, Study
 from napari_multiphase.training.sources import DatasetSource, channel_table
@@ -102,6 +102,22 @@ def test_how_much_of_each_structure_was_changed_is_told(study, workspace, tmp_pa
         drawn = np.count_nonzero(other & (labels == 6)) / np.count_nonzero(first == 6)
         assert drawn > 0 and case.changed[6] == pytest.approx(drawn, abs=1e-5)
         assert case.changed.keys() == DatasetSource(case).told and not case.changed[2]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_less_than_a_fifth_of_a_millilitre_is_no_change(study, workspace, tmp_path, more):
+    """Of the spleen: it was drawn over at its edge when something beside it was corrected."""
+    count = int(FRINGE_ML / study.volumes[V].grid.voxel_ml - 1e-9) + more
+    file = workspace.annotation_file(V)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with Annotation.create(file, predicted(), study.volumes[V].grid, model=MODEL) as annotation:
+        labels = predicted()
+        labels[tuple(np.argwhere(labels == 2)[:count].T)] = 6
+        annotation.save(labels, np.zeros(SHAPE, bool))
+    workspace.set_annotation(V, file)
+    (case,) = read_dataset(DatasetConfig(path=write_cases([workspace], tmp_path / "cases")))
+    share = count / np.count_nonzero(predicted() == 2)
+    assert count > 1 and case.changed[2] == pytest.approx(share if more else 0, abs=1e-5)
 
 
 def test_where_the_prediction_is_gone_nobody_tells_what_was_changed(study, tmp_path):

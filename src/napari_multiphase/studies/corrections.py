@@ -31,6 +31,8 @@ from napari_multiphase.study import PhasePrediction, PhaseTransform
 from napari_multiphase.volume import Phase, Volume
 
 LIST_FILE = "cases.yaml"
+FRINGE_ML = 0.2
+"""Less than that changed of a structure in a case is the fringe of what was corrected beside it."""
 
 
 def write_cases(
@@ -80,8 +82,8 @@ class _Corrected:
     reviewed: NDArray[np.bool_]
     told: frozenset[int]
     complete: frozenset[int]
-    changed: NDArray[np.int_] | None
-    """(2, 256), by label: voxels changed to it or from it, voxels predicted; None where the prediction is gone."""
+    changed: NDArray[np.floating[Any]] | None
+    """(2, 256), ml by label: changed to it or from it, predicted; None where the prediction is gone."""
 
 
 def _names(workspaces: Sequence[Workspace]) -> list[str]:
@@ -118,7 +120,7 @@ def _case(workspace: Workspace, name: str, folder: Path, unreviewed: Unreviewed)
     counts = [found.changed for found in corrected.values() if found.changed is not None]
     if len(counts) == len(corrected):
         changed, before = np.sum(counts, 0)
-        shares = np.minimum(changed / np.maximum(before, 1), 1)
+        shares = np.where(changed < FRINGE_ML, 0, np.minimum(changed / np.maximum(before, FRINGE_ML), 1))
         entry["changed"] = {name_of(label): round(float(shares[label]), 5) for label in sorted(told)}
     if study.transform is not None:
         rigid = PhaseTransform.from_dict(study.transform.to_dict())  # training is rigid
@@ -166,7 +168,7 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
     began = _prediction(workspace, phase, model, volume)
     confidence, doubted, changed = None, None, None
     if began is not None:
-        changed = _changes(labels, began.labels)
+        changed = volume.grid.voxel_ml * _changes(labels, began.labels)
         if not whole and unreviewed == "sure":
             confidence, doubted = began.confidence, near_mistakes(labels, reviewed, began.labels, volume.spacing_mm)
     taught = training_labels(
@@ -177,7 +179,7 @@ def _corrected(workspace: Workspace, phase: Phase, volume: Volume, unreviewed: U
 
 
 def _changes(labels: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int_]:
-    """What `_Corrected.changed` says."""
+    """What `_Corrected.changed` says, in voxels."""
     other = labels != predicted
     seen = (labels[other], predicted[other], predicted.ravel())
     to, of, before = (np.bincount(values, minlength=256) for values in seen)
