@@ -32,6 +32,8 @@ MOST_REGIONS = 500
 _NEAR_VOX = 3
 _UNSEEN = 0
 
+Box = tuple[slice, slice, slice]
+
 
 @dataclass(frozen=True)
 class UncertainRegion:
@@ -52,7 +54,7 @@ class UncertainRegion:
     confidence: float
     score: float
     centre: tuple[int, int, int]
-    box: tuple[slice, slice, slice]
+    box: Box
     mask: NDArray[np.bool_]
 
 
@@ -80,82 +82,85 @@ def uncertain_regions(
     box = bounding_box((confidence < bars[-1]) & seen)
     if box is None:
         return []
-    seen, near, doubted = seen[box], labels[box], confidence[box]
+    seen, labels, confidence = seen[box], labels[box], confidence[box]
+    offset = [part.start for part in box]
     found: list[UncertainRegion] = []
     for low, high in itertools.pairwise((0, *bars)):
-        places = np.stack(np.nonzero((doubted >= low) & (doubted < high) & seen), axis=1)
-        for voxels in itertools.islice(_cubes(places, doubted, spacing_mm), 2 * most):
+        if len(found) == most:
+            break
+        of_value = 1.0 - confidence_map(np.arange(256, dtype=np.uint8))
+        of_value[:low] = of_value[high:] = 0
+        doubt = np.where(seen, of_value[confidence], np.float32(0))
+        for cube in itertools.islice(_cubes(doubt, spacing_mm), 2 * most):
             if len(found) == most:
                 break
-            region = _region(voxels, near, doubted, spacing_mm, [part.start for part in box])
-            if region.ml >= smallest_ml and len(voxels) >= SMALLEST_VOX:
+            region = _region(cube, doubt, labels, spacing_mm, offset)
+            if region.ml >= smallest_ml and np.count_nonzero(region.mask) >= SMALLEST_VOX:
                 found.append(region)
     return found
 
 
-def _cubes(
-    places: NDArray[np.intp], confidence: NDArray[np.uint8], spacing_mm: Sequence[float]
-) -> Iterator[NDArray[np.intp]]:
-    """Those of `places` (N, 3) that lie in the cube of most doubt, then in the one of most of the rest, to the end."""
-    if not len(places):
-        return
-    margin = 4  # around all blocks, so that what changes about a cube never meets the border
-    block = ((places + 0.5) * spacing_mm / BLOCK_MM).astype(np.intp) + margin
-    shape = block.max(0) + 1 + margin
-    index = np.ravel_multi_index(tuple(block.T), shape)
-    doubt = 1.0 - confidence_map(confidence[tuple(places.T)])
-    sums = np.bincount(index, doubt, minlength=int(np.prod(shape))).reshape(shape)
-    order = np.argsort(index, kind="stable")
-    first = np.searchsorted(index[order], np.arange(sums.size + 1))
-    cube = np.asarray(np.ravel_multi_index(tuple(np.indices((3, 3, 3)).reshape(3, -1)), shape))
+def _cubes(doubt: NDArray[np.float32], spacing_mm: Sequence[float]) -> Iterator[Box]:
+    """The cube that holds most of `doubt` (D, H, W), which is 0 there from then on; so on until there is none left."""
+    margin = 4  # blocks around all others, so that what changes about a cube never meets the border
+    sums, first = doubt, []
+    for axis, spacing in enumerate(spacing_mm):
+        block = ((np.arange(doubt.shape[axis]) + 0.5) * spacing / BLOCK_MM).astype(int) + margin
+        first.append(np.searchsorted(block, np.arange(block[-1] + 2 + margin)))
+        there = np.flatnonzero(np.diff(first[-1]))  # of thick slices some blocks hold none
+        parts = np.moveaxis(np.add.reduceat(sums, first[-1][there], axis), axis, 0)
+        sums = np.zeros((len(first[-1]) - 1, *parts.shape[1:]), np.float32)
+        sums[there] = parts
+        sums = np.moveaxis(sums, 0, axis)
     held = _cube_sums(sums)  # at (z, y, x): of the blocks z .. z + 2, y .. y + 2, x .. x + 2
     while True:
-        z, y, x = (int(i) for i in np.unravel_index(held.argmax(), held.shape))
-        if held[z, y, x] <= 0:
+        at = z, y, x = tuple(int(i) for i in np.unravel_index(held.argmax(), held.shape))
+        if held[at] <= 0:
             return
-        blocks = cube + np.ravel_multi_index((z, y, x), shape)
-        blocks = blocks[sums.flat[blocks] > 0]  # the others are another cube's
-        yield places[np.sort(np.concatenate([order[first[b] : first[b + 1]] for b in blocks]))]
-        sums.flat[blocks] = 0
+        starts, ends = ([int(f[i + k]) for f, i in zip(first, at, strict=True)] for k in (0, 3))
+        cube = (slice(starts[0], ends[0]), slice(starts[1], ends[1]), slice(starts[2], ends[2]))
+        yield cube
+        doubt[cube] = 0
+        sums[z : z + 3, y : y + 3, x : x + 3] = 0
         around = sums[z - 2 : z + 5, y - 2 : y + 5, x - 2 : x + 5]
         held[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3] = _cube_sums(around)
 
 
-def _cube_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cube_sums(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sums over cubes of 3 x 3 x 3; two less along each axis."""
     return sliding_window_view(sums, (3, 3, 3)).sum((3, 4, 5))
 
 
 def _region(
-    voxels: NDArray[np.intp],
+    cube: Box,
+    doubt: NDArray[np.float32],
     labels: NDArray[np.uint8],
-    confidence: NDArray[np.uint8],
     spacing_mm: Sequence[float],
     offset: Sequence[int],
 ) -> UncertainRegion:
-    """A region of `voxels` (n, 3) of a part of the scan that begins at `offset`."""
+    """What is unsure in a cube of a part of the scan that begins at `offset`."""
+    inner = bounding_box(doubt[cube] > 0)
+    assert inner is not None
+    z, y, x = (slice(c.start + i.start, c.start + i.stop) for c, i in zip(cube, inner, strict=True))
+    mask = doubt[z, y, x] > 0
+    count, total = np.count_nonzero(mask), float(doubt[z, y, x].sum(dtype=np.float64))
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    sure = confidence_map(confidence[tuple(voxels.T)])
-    first, end = voxels.min(0), voxels.max(0) + 1
-    mask = np.zeros(end - first, bool)
-    mask[tuple((voxels - first).T)] = True
-    index = int(np.argmax(np.bincount(voxels[:, 0], 1.0 - sure)))
-    in_plane = voxels[voxels[:, 0] == index][:, 1:]
-    row, column = in_plane[np.argmin(((in_plane - in_plane.mean(0)) ** 2).sum(1))]
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(first, end, strict=True))
+    index = int(np.argmax(doubt[z, y, x].sum((1, 2))))
+    rows, columns = np.nonzero(mask[index])
+    nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
     dz, dy, dx = offset
     return UncertainRegion(
         structure=_structure(labels, (z, y, x), mask),
-        ml=len(voxels) * voxel_ml,
-        confidence=float(sure.mean()),
-        score=float((1.0 - sure).sum()) * voxel_ml,
-        centre=(index + dz, int(row) + dy, int(column) + dx),
+        ml=count * voxel_ml,
+        confidence=1.0 - total / count,
+        score=total * voxel_ml,
+        centre=(z.start + index + dz, y.start + int(rows[nearest]) + dy, x.start + int(columns[nearest]) + dx),
         box=(_moved(z, dz), _moved(y, dy), _moved(x, dx)),
         mask=mask,
     )
 
 
-def _structure(labels: NDArray[np.uint8], box: tuple[slice, slice, slice], mask: NDArray[np.bool_]) -> int:
+def _structure(labels: NDArray[np.uint8], box: Box, mask: NDArray[np.bool_]) -> int:
     for values in (lambda: labels[box][mask], lambda: _around(labels, box)):
         counts = np.bincount(np.ravel(values()), minlength=256)
         counts[BACKGROUND] = 0
@@ -164,7 +169,7 @@ def _structure(labels: NDArray[np.uint8], box: tuple[slice, slice, slice], mask:
     return BACKGROUND
 
 
-def _around(labels: NDArray[np.uint8], box: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
+def _around(labels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     z, y, x = (slice(max(0, part.start - _NEAR_VOX), part.stop + _NEAR_VOX) for part in box)
     return labels[z, y, x]
 
