@@ -71,6 +71,11 @@ RUNS = ("corrected", "complete", "drawn", "shuffled", "anywhere", "random", "unc
 # --- cases -------------------------------------------------------------------------------------------------------
 
 
+def hand_seeds(draw: int) -> list[int]:
+    """Of the cases that a person corrects; a draw's others follow within its hundred."""
+    return [4000 + 100 * draw + i for i in range(CORRECTED)]
+
+
 def scan(seed: int, folder: Path) -> tuple[Volume, np.ndarray]:
     """The venous scan of a phantom without contrast medium, read from its file, and its labels."""
     path = folder / f"{seed}.nii.gz"
@@ -245,8 +250,8 @@ def organs(scores: dict[int, float]) -> float:
 
 def experiment(work: Path, seed: int, steps: int | None, runs: list[str]) -> dict:
     """All figures of one draw of patients."""
-    first, model = 4000 + 100 * seed, find_model(MODEL)
-    hand = [first + i for i in range(CORRECTED)]
+    hand, model = hand_seeds(seed), find_model(MODEL)
+    first = hand[0]
     whole = [first + 10 + i for i in range(COMPLETE + 1)]
     unseen = [first + 40 + i for i in range(UNSEEN)]
     result: dict = {"seed": seed, "cases": {"corrected": hand, "complete": whole[:-1], "unseen": unseen}, "runs": {}}

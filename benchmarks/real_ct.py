@@ -28,6 +28,8 @@ from napari_multiphase.study import Study
 
 RESULTS = Path(__file__).parent / "results"
 HERE = Path(__file__).parents[1]
+DATA = Path(os.environ.get("MULTIPHASE_REAL_DATA", HERE.parent / "shared/data"))
+"""The public scans of docs/real_ct.md."""
 
 REFERENCE_STUDY = "totalsegmentator_example"
 """The scan with a reference; its map has the same name among the maps that a model may have learnt from."""
@@ -219,9 +221,7 @@ def main() -> None:
     from napari_multiphase.studies.open import open_study
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("MULTIPHASE_REAL_DATA", HERE.parent / "shared/data"))
-    )
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", default=None)
     parser.add_argument("--keep", type=Path, help="Keep what segment writes in this folder.")
     parser.add_argument("--pictures", type=Path, help="Draw what segment found into this folder.")

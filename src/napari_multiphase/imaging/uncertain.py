@@ -142,10 +142,11 @@ def _region(
     inner = bounding_box(doubt[cube] > 0)
     assert inner is not None
     z, y, x = (slice(c.start + i.start, c.start + i.stop) for c, i in zip(cube, inner, strict=True))
-    mask = doubt[z, y, x] > 0
-    count, total = np.count_nonzero(mask), float(doubt[z, y, x].sum(dtype=np.float64))
+    inside = doubt[z, y, x]
+    mask = inside > 0
+    count, total = np.count_nonzero(mask), float(inside.sum(dtype=np.float64))
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    index = int(np.argmax(doubt[z, y, x].sum((1, 2))))
+    index = int(np.argmax(inside.sum((1, 2))))
     rows, columns = np.nonzero(mask[index])
     nearest = int(np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2))
     dz, dy, dx = offset
