@@ -30,7 +30,7 @@ check: $(STAMP)
 # The bundled models, each: training (seeded; goes on where it was stopped), export, figures on ten unseen phantoms, card.
 # One alone: make model-hpn-phantom. The runs lie in runs/<model>-s1.
 # `abdomen` needs the label maps of docs/atlases.md in MULTIPHASE_ATLASES, and the scans of docs/real_ct.md. Its twin,
-# abdomen-last-four, leaves one person out and is measured on that person's scan.
+# abdomen-wide-four, leaves one person out and is measured on that person's scan.
 MODELS := pcn-phantom pcn-phantom-translate hpn-phantom urim-phantom pann-phantom csgan-phantom
 BUNDLED := src/napari_multiphase/models
 PATHOLOGIES_hpn-phantom := --pathologies pancreas
@@ -46,9 +46,11 @@ runs/abdomen-four-s1/model/model.json: runs/abdomen-first-s1/model/model.json
 runs/abdomen-five-s1/model/model.json runs/abdomen-still-four-s1/model/model.json: runs/abdomen-four-s1/model/model.json
 runs/abdomen-still-five-s1/model/model.json: runs/abdomen-five-s1/model/model.json
 runs/abdomen-next-four-s1/model/model.json: runs/abdomen-still-four-s1/model/model.json
-runs/abdomen-s1/model/model.json: runs/abdomen-still-five-s1/model/model.json
+runs/abdomen-next-five-s1/model/model.json: runs/abdomen-still-five-s1/model/model.json
+runs/abdomen-s1/model/model.json: runs/abdomen-next-five-s1/model/model.json
 runs/abdomen-last-four-s1/model/model.json: runs/abdomen-next-four-s1/model/model.json
-model-abdomen: runs/abdomen-last-four-s1/model/model.json
+runs/abdomen-wide-four-s1/model/model.json: runs/abdomen-last-four-s1/model/model.json
+model-abdomen: runs/abdomen-wide-four-s1/model/model.json
 
 runs/%-s1/model/model.json: | $(STAMP)
 	@if [ -f runs/$*-s1/run.yaml ]; then $(BIN)/multiphase train --resume runs/$*-s1; \
@@ -58,7 +60,7 @@ model-%: runs/%-s1/model/model.json
 	$(BIN)/multiphase export runs/$*-s1 $(BUNDLED)/$*
 	$(BIN)/python benchmarks/phantom_dice.py --model $(BUNDLED)/$* $(PATHOLOGIES_$*)
 	$(if $(filter $*,$(TRANSLATING)),$(BIN)/python benchmarks/synthetic_hu.py --model $(BUNDLED)/$*)
-	$(if $(filter $*,$(FOR_REAL_CT)),$(BIN)/python benchmarks/real_ct.py --model runs/$*-last-four-s1/model)
+	$(if $(filter $*,$(FOR_REAL_CT)),$(BIN)/python benchmarks/real_ct.py --model runs/$*-wide-four-s1/model)
 	$(if $(filter $*,$(FOR_REAL_CT)),$(BIN)/python benchmarks/real_ct.py --model $(BUNDLED)/$*)
 	$(BIN)/python benchmarks/write_card.py $(BUNDLED)/$*
 

@@ -2,7 +2,7 @@
 
     python benchmarks/kept_memory.py
 
-Both ways in turn, a process each, the network and patch of experiments/abdomen.yaml, bfloat16 where the processor has
+Both ways in turn, a process each, the network and patch of experiments/abdomen-next-five.yaml, bfloat16 where the processor has
 it, one thread. Writes benchmarks/results/kept_memory.json.
 """
 
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 RESULT = Path(__file__).parent / "results" / "kept_memory.json"
-RUN = Path(__file__).parents[1] / "experiments" / "abdomen.yaml"
+RUN = Path(__file__).parents[1] / "experiments" / "abdomen-next-five.yaml"
 ROUNDS, STEPS = 4, 6
 
 

@@ -117,7 +117,7 @@ def metrics_of(card: ModelCard) -> dict[str, Any]:
             for row in real["studies"]
         ):
             raise SystemExit(f"real_ct-{name}.json was measured with other weights: run {real['command']} again")
-        twin = "" if _judged(real) else f"{name}-last-four"
+        twin = "" if _judged(real) else f"{name}-wide-four"
         metrics |= real_metrics(real, _of_twin(twin, card) if twin else real, twin)
     if compared and name in compared["dice"]:
         if card.weights_sha256 not in compared["weights_sha256"][name].values():

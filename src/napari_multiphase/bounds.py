@@ -14,6 +14,8 @@ LEAST_TILE_VOX = (1, 16, 16)
 MOST_TILE_VOX = 512
 """Longest side of a tile."""
 MOST_SPACING_MM = 20.0
+MOST_SIZES, LEAST_SIZE, MOST_SIZE = 4, 0.5, 2.0
+"""Further sizes of a tile: how many, and how small and large."""
 
 
 def _in_table(label: int) -> int:
@@ -48,9 +50,16 @@ def _tile(tile_vox: tuple[int, int, int]) -> tuple[int, int, int]:
     return tile_vox
 
 
+def _sizes(sizes: tuple[float, ...]) -> tuple[float, ...]:
+    if len(sizes) > MOST_SIZES or not all(LEAST_SIZE <= size <= MOST_SIZE for size in sizes):
+        raise ValueError(f"must be at most {MOST_SIZES} numbers from {LEAST_SIZE} to {MOST_SIZE}")
+    return sizes
+
+
 ModelName = Annotated[str, Field(min_length=1, max_length=80)]
 StructureId = Annotated[int, AfterValidator(_in_table)]
 Labels = Annotated[tuple[int, ...], AfterValidator(_labels)]
 WindowHu = Annotated[tuple[float, float], AfterValidator(_window)]
 SpacingMm = Annotated[tuple[float, float, float], AfterValidator(_spacing)]
+Sizes = Annotated[tuple[float, ...], AfterValidator(_sizes)]
 TileVox = Annotated[tuple[int, int, int], AfterValidator(_tile)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_multiphase.bounds import Labels, ModelName, SpacingMm, StructureId, TileVox, WindowHu
+from napari_multiphase.bounds import Labels, ModelName, Sizes, SpacingMm, StructureId, TileVox, WindowHu
 from napari_multiphase.volume import Phase
 
 CARD_FILE = "model.json"
@@ -38,6 +38,8 @@ class ModelCard(BaseModel):
     """(D, H, W) of one tile at that spacing."""
     overlap: float = Field(ge=0.0, lt=1.0)
     """Share of a tile that its neighbour repeats, per axis."""
+    further_sizes: Sizes = ()
+    """Sizes in which every tile is looked at beside its own; the mean of what is seen counts."""
     in_one_piece: tuple[StructureId, ...] = ()
     """Organs of which parts much smaller than the largest one are left out after segmenting."""
     summary: str

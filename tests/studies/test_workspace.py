@@ -114,9 +114,8 @@ def test_another_studys_folder_is_not_written_over(folder: Path, study: Study) -
 def test_changes_are_kept_and_counted(folder: Path, study: Study) -> None:
     workspace = Workspace.create(folder, study)
     workspace.set_transform(PhaseTransform.identity())
-    place = workspace.new_prediction_folder("pcn phantom/v1")
-    place.mkdir(parents=True)
-    workspace.add_prediction(place, "pcn", notes=("rigid only",))
+    (workspace.folder / "made").mkdir()
+    workspace.add_prediction("made", "pcn phantom/v1", notes=("rigid only",))
     workspace.set_annotation(Phase.VENOUS, "annotations/venous.sqlite")
     again = Workspace.open(folder)
     assert again.revision == 3
@@ -125,7 +124,6 @@ def test_changes_are_kept_and_counted(folder: Path, study: Study) -> None:
     assert again.predictions[0].notes == ["rigid only"]
     assert again.annotations[Phase.VENOUS].file == "annotations/venous.sqlite"
     assert again.title == "scans"
-    assert again.new_prediction_folder("pcn").name == "002-pcn" or place.name != "001-pcn"
     again.set_transform(None)
     assert Workspace.open(folder).transform is None
 
@@ -218,13 +216,15 @@ def test_many_who_keep_the_same_study_at_once_keep_it_once(
             gate.wait()
             kept = keep(moved, folder)
             (folder / str(number)).mkdir()
+            (folder / str(number) / "mark").write_text(str(number))
             kept.add_prediction(str(number), "pcn")
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(begin, range(6)))
         found = Workspace.open(folder)
         assert found.transform is not None and np.array_equal(found.transform.venous_to_arterial_mm, shift)
-        assert {entry.folder for entry in found.predictions} == set("012345")
+        assert {entry.folder for entry in found.predictions} == {f"predictions/{n:03d}-pcn" for n in range(1, 7)}
+        assert {(folder / entry.folder / "mark").read_text() for entry in found.predictions} == set("012345")
         assert [f"registration/{p.name}" for p in (folder / "registration").iterdir()] == [
             json.loads((folder / STUDY_FILE).read_text())["transform"]["folder"]
         ]

@@ -288,6 +288,15 @@ def test_a_model_that_kept_half_of_its_start_is_tuned_whole(tmp_path, dataset):
     assert method_config("pcn", config).keep_start == 0 and not method_config("pcn", config).held
 
 
+def test_what_is_tuned_is_looked_at_in_the_sizes_of_its_start(tmp_path, dataset):
+    folder = Path(untrained(tmp_path, mixed=True))
+    assert "further_sizes" not in plan_training(dataset, "pcn", start_from=str(folder), memory_gb=8).to_yaml()
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, "further_sizes": [0.8, 1.2]}))
+    run = plan_training(dataset, "pcn", start_from=str(folder), memory_gb=8).run
+    assert run.further_sizes == (0.8, 1.2) and card_of(run)["further_sizes"] == [0.8, 1.2]
+
+
 def test_a_model_s_two_segmentors_go_on_apart(dataset, model):
     config = method_config("pcn", plan_training(dataset, "pcn", start_from=model, memory_gb=8).run.method_config)
     assert config.shared_steps == 0 and config.phase_steps == 30  # of 10 and half of the 40 in common

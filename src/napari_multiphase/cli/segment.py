@@ -61,6 +61,9 @@ def segment(
     branch_weight: Annotated[
         float | None, typer.Option(help="PCN: weight of the scan against its synthetic image; the model's without.")
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Look at everything in one size only, where the model asks for several.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
     register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
     transform: Annotated[
@@ -77,7 +80,9 @@ def segment(
     from napari_multiphase.volume import Phase
 
     inputs = inputs_of(study, arterial, venous)
-    options = _options(str(device), phase_weight, branch_weight).model_copy(update={"fused_on": Phase(str(fused_on))})
+    options = _options(str(device), phase_weight, branch_weight).model_copy(
+        update={"fused_on": Phase(str(fused_on)), "further_sizes": () if fast else None}
+    )
     check_folder(out)
     chosen = with_branches(find_model(model), options)
     if phase_weight is not None and traits_of(chosen.card.method, chosen.card.config).reads == "pair":

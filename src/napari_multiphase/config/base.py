@@ -70,6 +70,11 @@ class Traits:
         return self.branch_weight < 1
 
     @property
+    def in_volumes(self) -> bool:
+        """Whether a tile is a volume that the networks see once, and not slices that do not see each other."""
+        return self.divisor[0] > 1 and self.rounds is None
+
+    @property
     def channels(self) -> int:
         """Of the networks' input, with what is appended to the images."""
         return (2 if self.reads == "pair" else 1) + self.region + 2 * (self.rounds is not None)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from napari_multiphase.bounds import Sizes
 from napari_multiphase.config.base import Device, Settings
 from napari_multiphase.volume import Phase
 
@@ -26,6 +27,9 @@ class SegmentOptions(Settings):
     """(D, H, W) of a tile in network voxels, instead of the model's. Ours."""
     overlap: float | None = Field(default=None, ge=0.0, lt=0.95)
     """Share of a tile repeated by its neighbour, instead of the model's. Ours."""
+    further_sizes: Sizes | None = None
+    """Sizes in which every tile is looked at beside its own, instead of the model's; () is its own alone, and fastest.
+    Ours."""
     batch: int | None = Field(default=None, ge=1, le=64)
     """Tiles per forward pass; None lets the plan decide. Ours."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from napari_multiphase.bounds import Labels, ModelName, SpacingMm, StructureId, WindowHu
+from napari_multiphase.bounds import Labels, ModelName, Sizes, SpacingMm, StructureId, WindowHu
 from napari_multiphase.config.base import Device, Settings
 from napari_multiphase.config.data import DatasetConfig, PhantomConfig
 from napari_multiphase.labels import STRUCTURES
@@ -58,6 +58,9 @@ class RunConfig(Settings):
     Ours."""
     overlap: float = Field(default=0.25, ge=0, lt=0.95)
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
+    further_sizes: Sizes = ()
+    """Sizes, 0.85 being 15 % smaller, in which every tile is looked at beside its own when segmenting; the mean of what
+    is seen counts. For methods that work on volumes in one go. Ours."""
     in_one_piece: tuple[StructureId, ...] = ()
     """Organs of which parts much smaller than the largest one are left out after segmenting. Ours."""
     batch: int = Field(default=1, ge=1)

@@ -60,6 +60,10 @@ def check_run(run: RunConfig) -> Any:
             f"patch_vox {list(run.patch_vox)} does not fit {run.method} with these settings: sides are multiples of "
             f"{list(divisor)}, from {list(LEAST_TILE_VOX)} up to {MOST_TILE_VOX}; the nearest is {nearest}"
         )
+    if run.further_sizes and not config.traits.in_volumes:
+        raise UserError(
+            f"further_sizes is not for {run.method} with these settings, which work slice by slice: leave it out"
+        )
     return config
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_multiphase.study import Prediction
 
 _SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
+_FAST_TIP = "Look at everything in one size instead of several: less exact, in a third of the time"
+_ONE_SIZE = "This model looks at everything in one size as it is"
 _SAVE_TIP = "Write labels, confidence and report to a folder, on the scans' own grids"
 _SHOWN = ("register", "segment", "save", SHARE_TASK, *MODEL_TASKS)
 """Jobs whose progress and failures this dock tells."""
@@ -70,7 +72,7 @@ class SegmentDock(Dock):
         self.body.addWidget(heading("Model"))
         self.picker = ModelPicker(self.session)
         self.body.addWidget(self.picker)
-        self.gear = toggle("Change", "Choose another device")
+        self.gear = toggle("Change", "Choose another device, or the fast way")
         self.body.addLayout(row(heading("Plan"), QWidget(), self.gear, stretch=1))
         self.plan = wrapped("")
         self.body.addWidget(self.plan)
@@ -82,8 +84,10 @@ class SegmentDock(Dock):
             self.device.addItem(name, name)
         self.device.setCurrentIndex(max(0, self.device.findData(preference("segment", "device", "auto"))))
         self.device.activated.connect(lambda _index: self._ask_plan())
+        self.fast = QCheckBox("Fast")
+        self.fast.clicked.connect(lambda _checked: self._ask_plan())
         self.overrides = QWidget()
-        self.overrides.setLayout(row(QLabel("Device"), self.device, stretch=1))
+        self.overrides.setLayout(row(QLabel("Device"), self.device, self.fast, stretch=1))
         self.overrides.hide()
         self.gear.toggled.connect(self.overrides.setVisible)
         self.body.addWidget(self.overrides)
@@ -116,7 +120,10 @@ class SegmentDock(Dock):
         """What was chosen; the rest is the model's."""
         from napari_multiphase.config import SegmentOptions
 
-        return SegmentOptions(device=self.device.currentData(), phase_weight=self.session.phase_weight)
+        sizes = () if self.fast.isEnabled() and self.fast.isChecked() else None
+        return SegmentOptions(
+            device=self.device.currentData(), phase_weight=self.session.phase_weight, further_sizes=sizes
+        )
 
     def chosen_outputs(self) -> frozenset[str]:
         """Which results become layers."""
@@ -217,6 +224,8 @@ class SegmentDock(Dock):
             for widget in (self.empty, self.go_open):
                 widget.setVisible(self.session.study is None)
             self.plan.setText("" if self.session.study else "Known once a study is open.")
+            several = self.session.model is not None and self.session.model.card.further_sizes
+            allow(self.fast, "" if several else _ONE_SIZE, _FAST_TIP)
             self._ask_plan()
             self._on_busy()
         if topic in ("study", "prediction", "refused"):

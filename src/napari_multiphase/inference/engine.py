@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from napari_multiphase.imaging.body import Body
 from napari_multiphase.inference.emit import Emitter
 from napari_multiphase.inference.results import open_results
 from napari_multiphase.inference.scan import Scan
+from napari_multiphase.inference.sizes import shapes_of
 from napari_multiphase.inference.slab import RollingSlab
 from napari_multiphase.inference.stepping import stepping_down
 from napari_multiphase.inference.tiles import SHELL_MM, Shape, Tiles, body_tiles, fit_tile, gaussian_weight
@@ -52,7 +54,7 @@ class Settings:
     """How networks are run: what a plan decides.
 
     `divisor`: (z, y, x), each side of a tile is a multiple of it. `flat`: the slices of a tile do not see each other,
-    so that neither overlap nor weights are needed along z.
+    so that neither overlap nor weights are needed along z. `further_sizes`: in which a tile is looked at, too.
     """
 
     device: torch.device
@@ -62,6 +64,12 @@ class Settings:
     batch: int
     divisor: Shape
     flat: bool = False
+    further_sizes: tuple[float, ...] = ()
+
+    @property
+    def looks_vox(self) -> tuple[int, ...]:
+        """Voxels of each look at a tile, the first one in its own size."""
+        return tuple(prod(shape) for shape in shapes_of(self.tile, self.further_sizes, self.divisor))
 
     def smaller(self) -> Settings | None:
         """The next step down in memory: half the batch, then half the slices where these do not see each other, then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,7 @@ class Plan:
     ----------
     model, device, device_name, precision : what runs where ("cuda", "NVIDIA T4", "float16").
     tile_vox, overlap, batch : (D, H, W) of a tile, share repeated by its neighbour, tiles per forward pass.
+    further_sizes : in which every tile is looked at beside its own.
     reads : "each" phase by itself, or the "pair" at once; then the only entry of `phases` is the venous one.
     phases : per phase that a network's result lies on.
     ram_mb, vram_mb : estimated peak of this process; vram_mb is 0 without CUDA.
@@ -84,6 +85,7 @@ class Plan:
     reads: str = "each"
     sentences: tuple[str, ...] = ()
     offer: str = ""
+    further_sizes: tuple[float, ...] = ()
 
     @property
     def tiles(self) -> int:
@@ -103,7 +105,8 @@ class Plan:
             for phase, p in self.phases.items()
         }
         plain = {k: v for k, v in asdict(self).items() if k != "phases"}
-        plain |= {"tile_vox": list(self.tile_vox), "sentences": list(self.sentences)}
+        lists = {"tile_vox": self.tile_vox, "sentences": self.sentences, "further_sizes": self.further_sizes}
+        plain |= {name: list(values) for name, values in lists.items()}
         return {**plain, "phases": phases, "tiles": self.tiles}
 
 
@@ -153,6 +156,9 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
     overlap = card.overlap if options.overlap is None else options.overlap
     batch = options.batch or (4 if device.type == "cuda" else 1)
     wanted = choose_settings(traits, device, precision, options.tile_vox, card.tile_vox, largest, overlap, batch)
+    if traits.in_volumes:
+        asked = options.further_sizes
+        wanted = replace(wanted, further_sizes=card.further_sizes if asked is None else asked)
 
     def tiles_of(tried: Settings) -> dict[Phase, Tiles]:
         return {p: tried.tiles_of(grids[p], bodies[p]) for p in phases}
@@ -184,6 +190,7 @@ def prepare(model: Model, study: Study, options: SegmentOptions) -> Prepared:
         reads=traits.reads,
         sentences=(*_sentences(traits, per_phase, settings, ram_mb, vram_mb, seconds), *notes),
         offer=offer,
+        further_sizes=settings.further_sizes,
     )
     return Prepared(plan, settings, bodies, tuple(notes))
 
@@ -238,9 +245,11 @@ def _memory_mb(
 ) -> tuple[float, float]:
     """(RAM, VRAM) at the peak of the run. The largest phase counts; phases run one after another."""
     k, half = len(card.labels), 4 if settings.precision == torch.float32 else 2
-    tile_vox = settings.tile[0] * settings.tile[1] * settings.tile[2]
+    looks = settings.looks_vox
     live_floats = max(network_cost(card).live_floats, first_cost(card).live_floats)
-    network = settings.batch * tile_vox * (live_floats * half + k * half + 8)
+    network = settings.batch * max(looks) * (live_floats * half + k * half + 8)
+    if len(looks) > 1:  # logits on their way back to the tile's size, and the mean
+        network += settings.batch * looks[0] * 3 * 4 * k
     # Each member's probabilities are summed apart; what several members say together is one volume more.
     volumes = traits.members * (k + 1) + (k if traits.members > 1 else 0)
     slab = max(
@@ -279,7 +288,7 @@ def _plane_vox(study: Study, phase: Phase) -> int:
 
 
 def _seconds(card: ModelCard, traits: Traits, study: Study, tiles: Mapping[Phase, Tiles], settings: Settings) -> float:
-    voxels = sum(t.count * t.tile[0] * t.tile[1] * t.tile[2] for t in tiles.values())
+    voxels = sum(t.count * sum(replace(settings, tile=t.tile).looks_vox) for t in tiles.values())
     flop = network_cost(card).flop
     network_s = voxels / speed_vox_s(settings.device, settings.precision, card.name, flop)
     region_s = network_s * first_cost(card).flop / max(flop, 1.0)
@@ -309,10 +318,13 @@ def _sentences(
         if traits.synthetic
         else ()
     )
+    further = " and ".join(f"{size:g}" for size in settings.further_sizes)
+    sizes = (f"Looks at every tile in its own size and in {further} of it, and takes the mean.",) if further else ()
     return (
         f"Runs on {device_words(settings.device)}, in {precision}.",
         f"{tiles} {settings.words()}, at {spacing} mm; {possible - tiles} of {possible} without body are left out.",
         memory_words(ram_mb, vram_mb, seconds),
+        *sizes,
         *pair,
         *region,
         *synthetic,

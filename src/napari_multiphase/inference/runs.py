@@ -12,6 +12,7 @@ from napari_multiphase.inference.engine import Networks, Settings, predict
 from napari_multiphase.inference.region import REGION, find_region
 from napari_multiphase.inference.rounds import refine
 from napari_multiphase.inference.scan import Scan
+from napari_multiphase.inference.sizes import in_sizes
 from napari_multiphase.methods.base import CoarseToFineSegmentor, RegionSegmentor, Segmentor
 from napari_multiphase.study import PhasePrediction
 from napari_multiphase.volume import Phase
@@ -46,6 +47,9 @@ def run_method(
         return refine(
             finer, phase, scan, settings, on_event=on_event, on_tiles=on_tiles, cancel=cancel, scratch=scratch
         )
-    members = tuple(partial(segmentor.logits, phase, member=member) for member in range(traits.members))
+    members = tuple(
+        in_sizes(partial(segmentor.logits, phase, member=member), settings.further_sizes, settings.divisor)
+        for member in range(traits.members)
+    )
     networks, tell = Networks(members, segmentor.combine), partial(on_tiles, scan.name)
     return predict(networks, scan, settings, on_event=on_event, on_tiles=tell, cancel=cancel, scratch=scratch)

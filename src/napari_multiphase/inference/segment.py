@@ -152,7 +152,7 @@ def _measure(progress: Progress, name: str, settings: Settings, model: Model) ->
     """Let the next plan know how fast this one was."""
     if name in progress.ran:
         tiles, seconds = progress.ran[name]
-        voxels = tiles * int(np.prod(settings.tile))
+        voxels = tiles * sum(settings.looks_vox)
         remember_speed(settings.device, settings.precision, model.card.name, voxels / max(seconds, 1e-3))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
+import uuid
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -41,13 +43,16 @@ def keep_prediction(workspace: Workspace, study: Study, prediction: Prediction) 
     if not prediction.study_id == study.id == workspace.id:
         raise UserError(f"these results belong to study {prediction.study_id}, not {workspace.id}: nothing was kept")
     older = workspace.predictions
-    folder = workspace.new_prediction_folder(prediction.model_name)
-    with atomic_new_folder(folder) as part:
+    made = workspace.folder / "predictions" / f".{uuid.uuid4().hex[:12]}"
+    with atomic_new_folder(made) as part:
         grids = {phase: study.volumes[phase].grid for phase in prediction.phases}
         for name, values in _maps(prediction).items():
             (part / f"{name}.z").write_bytes(pack(values))
         (part / PREDICTION_FILE).write_text(json.dumps(_described(prediction, grids), indent=1), encoding="utf-8")
-    entry = workspace.add_prediction(folder, prediction.model_name, notes=prediction.notes)
+    try:
+        entry = workspace.add_prediction(made, prediction.model_name, notes=prediction.notes)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     for old in older:
         for name in (f"{phase}_{best}.z" for phase in Phase for best in _BEST):
             with contextlib.suppress(OSError, UserError):

@@ -183,15 +183,20 @@ class Workspace:
             else:
                 raise UserError(f"{self.folder} was changed by another window or process: open the study again")
 
-    def add_prediction(self, folder: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
-        """Remember a prediction that lies in a folder inside the study; the same folder again replaces its entry."""
-        entry = PredictionEntry(
-            folder=self._relative(folder), model=model, created=_now(), revision=self.revision, notes=list(notes)
-        )
-
+    def add_prediction(self, made: Path | str, model: str, *, notes: tuple[str, ...] = ()) -> PredictionEntry:
+        """Remember the prediction in the folder `made` inside the study, which is moved to a name of its own."""
+        whole = self.folder / self._relative(made)
         with self._alone() as kept:
-            others = [other for other in kept.predictions if other.folder != entry.folder]
-            self._write(_next(kept, predictions=[*others, entry]))
+            folder = self._free_name(model)
+            entry = PredictionEntry(
+                folder=self._relative(folder), model=model, created=_now(), revision=self.revision, notes=list(notes)
+            )
+            try:
+                folder.parent.mkdir(exist_ok=True)
+                whole.rename(folder)
+            except OSError as error:
+                raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+            self._write(_next(kept, predictions=[*kept.predictions, entry]))
         return entry
 
     def annotation_file(self, phase: Phase) -> Path:
@@ -205,8 +210,8 @@ class Workspace:
         with self._alone() as kept:
             self._write(_next(kept, annotations={**kept.annotations, phase: entry}))
 
-    def new_prediction_folder(self, model: str) -> Path:
-        """A folder name inside the study that no prediction has yet (not created)."""
+    def _free_name(self, model: str) -> Path:
+        """Of a prediction's folder; only who is alone here may take it."""
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in model)[:40] or "model"
         number = 1
         while (self.folder / "predictions" / f"{number:03d}-{name}").exists():

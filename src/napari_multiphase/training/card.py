@@ -47,6 +47,7 @@ def card_of(run: RunConfig) -> dict[str, Any]:
         "spacing_mm": list(run.spacing_mm),
         "tile_vox": list(run.patch_vox),
         "overlap": run.overlap,
+        "further_sizes": list(run.further_sizes),
         "in_one_piece": list(run.in_one_piece),
         "summary": run.summary or method(run.method).summary(config),
         "training_data": _training_data(run, start),

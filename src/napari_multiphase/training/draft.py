@@ -30,11 +30,11 @@ from napari_multiphase.volume import Phase
 
 PHANTOMS = "phantoms"
 FIELDS = (
-    "method", "name", "licence", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap", "in_one_piece",
-    "batch", "accumulate", "validation", "start_from", "seed", "method_config",
+    "method", "name", "licence", "data", "labels", "window_hu", "spacing_mm", "patch_vox", "overlap",
+    "further_sizes", "in_one_piece", "batch", "accumulate", "validation", "start_from", "seed", "method_config",
 )  # fmt: skip
 """Of a run, those that a plan decides, in the file's order."""
-_OPTIONAL = ("licence", "in_one_piece", "start_from", "seed", "method_config")
+_OPTIONAL = ("licence", "further_sizes", "in_one_piece", "start_from", "seed", "method_config")
 _SMOKE = "smoke"
 _SHARE_OF_FREE = 0.8
 _TUNING = 0.1
@@ -100,6 +100,7 @@ class Draft:
             spacing_mm=card.spacing_mm,
             patch_vox=card.tile_vox,
             overlap=card.overlap,
+            further_sizes=card.further_sizes,
             in_one_piece=card.in_one_piece,
             method_config=_gentler(card.config),
         )
