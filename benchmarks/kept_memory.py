@@ -2,8 +2,8 @@
 
     python benchmarks/kept_memory.py
 
-Both ways in turn, a process each, the network and patch of experiments/abdomen-next-five.yaml, bfloat16 where the processor has
-it, one thread. Writes benchmarks/results/kept_memory.json.
+Both ways in turn, a process each, the network and patch of experiments/abdomen-next-five.yaml, bfloat16 where the
+processor has it, one thread. Writes benchmarks/results/kept_memory.json.
 """
 
 from __future__ import annotations

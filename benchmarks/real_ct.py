@@ -1,13 +1,13 @@
 """What the default model does on real scans: phases found, time, memory, volumes, and Dice where a reference exists.
 
-    python benchmarks/real_ct.py [--data FOLDER] [--model NAME] [--pictures FOLDER]
+    python benchmarks/real_ct.py [--data FOLDER] [--model NAME] [--fast] [--pictures FOLDER]
 
 FOLDER holds the public scans of docs/real_ct.md (default: MULTIPHASE_REAL_DATA, or shared/data beside the
 checkout). The one reference is another program's label map, not an expert's; of a model that learnt from it no Dice is
 taken. Where the aorta is full of contrast medium, its blood is a reference too: what is brighter than halfway to soft
-tissue. Each study is its own process, so that its peak memory is its own. Writes
-benchmarks/results/real_ct-<model>.json, and with --pictures a PNG per label map: outlines on an axial slice through the
-liver and on coronal slices through liver and kidneys.
+tissue. Each study is its own process, so that its peak memory is its own. With --fast it is segmented as `segment
+--fast` does, in one size. Writes benchmarks/results/real_ct-<model>.json (with --fast: -fast.json), and with --pictures
+a PNG per label map: outlines on an axial slice through the liver and on coronal slices through liver and kidneys.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ BRANCH_MM = 4.5
 """Half the width of the widest branch of the aorta: what is narrower is none of it."""
 
 
-def run_study(name: str, path: Path, model: str | None, out: Path) -> dict:
+def run_study(name: str, path: Path, model: str | None, out: Path, *, fast: bool) -> dict:
     """One study through the command line; what it wrote, or the sentence it ended with."""
     command = [sys.executable, "-m", "napari_multiphase", "segment", str(path), "--out", str(out)]
-    command += ["--model", model] if model else []
+    command += (["--model", model] if model else []) + ["--fast"] * fast
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row = {"study": name, "exit": done.returncode, "wall_seconds": round(time.perf_counter() - began, 1)}
@@ -223,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", default=None)
+    parser.add_argument("--fast", action="store_true", help="As `segment --fast`.")
     parser.add_argument("--keep", type=Path, help="Keep what segment writes in this folder.")
     parser.add_argument("--pictures", type=Path, help="Draw what segment found into this folder.")
     parser.add_argument("--result", type=Path, help="JSON to write, instead of results/real_ct-<model>.json.")
@@ -231,7 +232,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name, relative in STUDIES.items():
             out = (arguments.keep or Path(temporary)) / name
-            row = run_study(name, arguments.data / relative, arguments.model, out)
+            row = run_study(name, arguments.data / relative, arguments.model, out, fast=arguments.fast)
             if row["exit"] == 0 and name == REFERENCE_STUDY and name not in learnt_from:
                 row["dice_against_label_map"] = reference_dice(arguments.data, out)
             if row["exit"] == 0:
@@ -246,10 +247,10 @@ def main() -> None:
             told = ("dice_against_label_map", "agreement_of_phases", "aorta_against_its_blood", "plausibility")
             print("   ", {key: row[key] for key in told if row.get(key)}, flush=True)
     name = next(row["model"]["name"] for row in rows if row["exit"] == 0)
-    result = arguments.result or RESULTS / f"real_ct-{name}.json"
+    result = arguments.result or RESULTS / f"real_ct-{name}{'-fast' * arguments.fast}.json"
     result.parent.mkdir(exist_ok=True)
     shown = name if arguments.model is None or Path(arguments.model).is_absolute() else arguments.model
-    command = f"python benchmarks/real_ct.py --model {shown}"
+    command = f"python benchmarks/real_ct.py --model {shown}" + " --fast" * arguments.fast
     told = {"command": command, "training_data": learnt_from, "studies": rows}
     result.write_text(json.dumps(told, indent=2) + "\n")
 
