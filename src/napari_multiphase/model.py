@@ -39,7 +39,7 @@ class ModelCard(BaseModel):
     overlap: float = Field(ge=0.0, lt=1.0)
     """Share of a tile that its neighbour repeats, per axis."""
     further_sizes: Sizes = ()
-    """Sizes in which every tile is looked at beside its own; the mean of what is seen counts."""
+    """Sizes in which every tile is looked at beside its own, which counts as much as they together."""
     in_one_piece: tuple[StructureId, ...] = ()
     """Organs of which parts much smaller than the largest one are left out after segmenting."""
     summary: str

@@ -56,7 +56,7 @@ def test_what_is_seen_in_another_size_is_put_where_it_was() -> None:
     assert (seen[inner] - moved[inner]).abs().max() > 1e-2, "a voxel's shift would be seen"
 
 
-def test_the_mean_is_of_probabilities_over_all_sizes() -> None:
+def test_the_mean_is_of_probabilities_and_the_tile_s_own_size_is_half_of_it() -> None:
     seen: list[tuple[int, ...]] = []
 
     def network(x: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,8 @@ def test_the_mean_is_of_probabilities_over_all_sizes() -> None:
 
     p = in_sizes(network, SIZES, (4, 4, 4))(torch.zeros(1, 1, 16, 24, 32)).softmax(1)[0, 1]
     assert seen == [(16, 24, 32), (12, 20, 28), (20, 28, 36)]
-    assert torch.allclose(p, torch.sigmoid(torch.tensor([1.0, 2.0, 3.0])).mean().expand(16, 24, 32), atol=1e-6)
+    own, smaller, larger = torch.sigmoid(torch.tensor([1.0, 2.0, 3.0]))
+    assert torch.allclose(p, (own / 2 + (smaller + larger) / 4).expand(16, 24, 32), atol=1e-6)
     assert in_sizes(network, (), (4, 4, 4)) is network
 
 
@@ -87,7 +88,7 @@ def test_a_model_s_sizes_are_run_unless_the_user_asks_for_one(small_model: Model
 def test_a_plan_says_the_sizes_and_counts_them(small_model: Model, pair: Study) -> None:
     options = SegmentOptions(device="cpu")
     plain, several = (make_plan(model, pair, options) for model in (small_model, _in_sizes(small_model)))
-    assert "Looks at every tile in its own size and in 0.75 and 1.25 of it, and takes the mean." in several.sentences
+    assert "Looks at every tile in its own size and in 0.75 and 1.25 of it." in several.sentences
     assert not any("own size" in sentence for sentence in plain.sentences)
     assert several.tiles == plain.tiles and several.tile_vox == plain.tile_vox
     assert several.ram_mb >= plain.ram_mb and several.seconds > plain.seconds

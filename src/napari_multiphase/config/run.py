@@ -59,8 +59,8 @@ class RunConfig(Settings):
     overlap: float = Field(default=0.25, ge=0, lt=0.95)
     """Share of a tile repeated by its neighbour when segmenting. Ours."""
     further_sizes: Sizes = ()
-    """Sizes, 0.85 being 15 % smaller, in which every tile is looked at beside its own when segmenting; the mean of what
-    is seen counts. For methods that work on volumes in one go. Ours."""
+    """Sizes, 0.85 being 15 % smaller, in which every tile is looked at beside its own when segmenting, which counts as
+    much as they together. For methods that work on volumes in one go. Ours."""
     in_one_piece: tuple[StructureId, ...] = ()
     """Organs of which parts much smaller than the largest one are left out after segmenting. Ours."""
     batch: int = Field(default=1, ge=1)

@@ -319,7 +319,7 @@ def _sentences(
         else ()
     )
     further = " and ".join(f"{size:g}" for size in settings.further_sizes)
-    sizes = (f"Looks at every tile in its own size and in {further} of it, and takes the mean.",) if further else ()
+    sizes = (f"Looks at every tile in its own size and in {further} of it.",) if further else ()
     return (
         f"Runs on {device_words(settings.device)}, in {precision}.",
         f"{tiles} {settings.words()}, at {spacing} mm; {possible - tiles} of {possible} without body are left out.",

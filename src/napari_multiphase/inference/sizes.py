@@ -1,7 +1,8 @@
 """A tile looked at in several sizes: what is larger or smaller than a network has learnt is seen as it has learnt it.
 
 The mean of probabilities over resized copies of an image, as multi-scale testing does (Chen et al., "Attention to
-Scale", CVPR 2016, average pooling over scales), tile by tile.
+Scale", CVPR 2016, average pooling over scales), tile by tile. Ours: the tile's own size counts as much as all others
+together, for what is thin is lost where it is resized.
 """
 
 from __future__ import annotations
@@ -33,25 +34,24 @@ Network = Callable[[Tensor], Tensor]
 
 
 def in_sizes(network: Network, further: Sequence[float], divisor: Shape) -> Network:
-    """`network` (B, C, d, h, w) -> logits (B, K, d, h, w), so that their softmax is the mean over all sizes."""
+    """`network` (B, C, d, h, w) -> logits (B, K, d, h, w), so that their softmax is the mean over all sizes, the tile's
+    own weighing as much as the others together."""
     if not further:
         return network
 
     def run(x: Tensor) -> Tensor:
         d, h, w = x.shape[2:]
-        shapes = shapes_of((d, h, w), further, divisor)
-        total: Tensor | None = None
-        for shape in shapes:
-            logits = _resized(network(_resized(x, shape)).float(), (d, h, w))
-            p = torch.softmax(logits, dim=1)
-            total = p if total is None else total.add_(p)
-        assert total is not None
-        return total.div_(len(shapes)).clamp_min_(LEAST).log_()
+        _, *others = shapes_of((d, h, w), further, divisor)
+        own = torch.softmax(network(x).float(), dim=1)
+        if not others:
+            return own.clamp_min_(LEAST).log_()
+        total = torch.zeros_like(own)
+        for shape in others:
+            total += torch.softmax(_resized(network(_resized(x, shape)).float(), (d, h, w)), dim=1)
+        return own.add_(total, alpha=1 / len(others)).div_(2).clamp_min_(LEAST).log_()
 
     return run
 
 
 def _resized(x: Tensor, shape: Shape) -> Tensor:
-    if tuple(x.shape[2:]) == shape:
-        return x
     return F.interpolate(x, size=shape, mode="trilinear", align_corners=False)
