@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_multiphase.study import Prediction
 
 _SEGMENT_TIP = "Label the structures in both scans (Ctrl+Shift+S)"
-_FAST_TIP = "Look at everything in one size instead of several: less exact, in a third of the time"
+_FAST_TIP = "Look at everything in one size instead of several: less exact, in a third to half of the time"
 _ONE_SIZE = "This model looks at everything in one size as it is"
 _SAVE_TIP = "Write labels, confidence and report to a folder, on the scans' own grids"
 _SHOWN = ("register", "segment", "save", SHARE_TASK, *MODEL_TASKS)
