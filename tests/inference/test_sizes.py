@@ -13,9 +13,11 @@ from inference_cases import pointwise
 
 from napari_multiphase.config import RunConfig, SegmentOptions, check_run
 from napari_multiphase.errors import UserError
+from napari_multiphase.inference import plan as plan_room
 from napari_multiphase.inference.plan import make_plan, prepare
 from napari_multiphase.inference.segment import segment
-from napari_multiphase.inference.sizes import in_sizes, shapes_of
+from napari_multiphase.inference.sizes import in_sizes
+from napari_multiphase.inference.tiles import shapes_of
 from napari_multiphase.model import Model
 from napari_multiphase.study import Study
 from napari_multiphase.volume import Phase
@@ -85,15 +87,21 @@ def test_a_model_s_sizes_are_run_unless_the_user_asks_for_one(small_model: Model
         assert (mean.phases[phase].labels != once.phases[phase].labels).any()
 
 
-def test_a_plan_says_the_sizes_and_counts_them(small_model: Model, pair: Study) -> None:
+def test_a_plan_says_the_sizes_and_counts_them(
+    small_model: Model, pair: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_room, "process_bytes", lambda: 0)
+    monkeypatch.setattr(plan_room, "speed_vox_s", lambda *_of: 1e4)
     options = SegmentOptions(device="cpu")
     plain, several = (make_plan(model, pair, options) for model in (small_model, _in_sizes(small_model)))
     assert "Looks at every tile in its own size and in 0.75 and 1.25 of it." in several.sentences
     assert not any("own size" in sentence for sentence in plain.sentences)
     assert several.tiles == plain.tiles and several.tile_vox == plain.tile_vox
-    assert several.ram_mb >= plain.ram_mb and several.seconds > plain.seconds
     settings = prepare(_in_sizes(small_model), pair, options).settings
     assert settings.looks_vox == (16 * 32 * 32, 12 * 24 * 24, 20 * 40 * 40)
+    further_s = plain.tiles * sum(settings.looks_vox[1:]) / 1e4
+    assert several.seconds - plain.seconds == pytest.approx(further_s, abs=0.11), "both are told to a tenth"
+    assert several.ram_mb > plain.ram_mb
 
 
 def test_slices_are_not_looked_at_in_several_sizes() -> None:

@@ -195,6 +195,22 @@ def test_what_is_only_added_goes_on_top_of_what_another_wrote(folder: Path, stud
     assert found.revision == 4
 
 
+def test_a_prediction_that_cannot_be_remembered_takes_no_name(
+    folder: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.create(folder, study)
+    (folder / "made").mkdir()
+
+    def full(*_of: object) -> None:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="full"):
+        patch.setattr(Workspace, "_write", full)
+        workspace.add_prediction("made", "pcn")
+    assert (folder / "made").is_dir() and not list((folder / "predictions").iterdir())
+    assert workspace.add_prediction("made", "pcn").folder == "predictions/001-pcn"
+
+
 def test_many_who_keep_the_same_study_at_once_keep_it_once(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

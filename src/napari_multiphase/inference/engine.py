@@ -24,10 +24,9 @@ from napari_multiphase.imaging.body import Body
 from napari_multiphase.inference.emit import Emitter
 from napari_multiphase.inference.results import open_results
 from napari_multiphase.inference.scan import Scan
-from napari_multiphase.inference.sizes import shapes_of
 from napari_multiphase.inference.slab import RollingSlab
 from napari_multiphase.inference.stepping import stepping_down
-from napari_multiphase.inference.tiles import SHELL_MM, Shape, Tiles, body_tiles, fit_tile, gaussian_weight
+from napari_multiphase.inference.tiles import SHELL_MM, Shape, Tiles, body_tiles, fit_tile, gaussian_weight, shapes_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid
 

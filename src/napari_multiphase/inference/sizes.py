@@ -7,30 +7,17 @@ together, for what is thin is lost where it is resized.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_multiphase.inference.tiles import Shape, fit_tile
+from napari_multiphase.inference.engine import Network
+from napari_multiphase.inference.tiles import Shape, shapes_of
 
 LEAST = 1e-9
 """Probabilities are kept this far from 0, where they have a logarithm."""
-_ANY = (1 << 20,) * 3
-
-
-def shapes_of(tile: Shape, further: Sequence[float], divisor: Shape) -> tuple[Shape, ...]:
-    """`tile` (D, H, W) and what it becomes in each of the `further` sizes, to the nearest multiple of `divisor`; each
-    shape once."""
-    shapes = [tile]
-    for size in further:
-        d, h, w = (max(s, s * round(n * size / s)) for n, s in zip(tile, divisor, strict=True))
-        shapes.append(fit_tile((d, h, w), _ANY, divisor))
-    return tuple(dict.fromkeys(shapes))
-
-
-Network = Callable[[Tensor], Tensor]
 
 
 def in_sizes(network: Network, further: Sequence[float], divisor: Shape) -> Network:
@@ -42,9 +29,9 @@ def in_sizes(network: Network, further: Sequence[float], divisor: Shape) -> Netw
     def run(x: Tensor) -> Tensor:
         d, h, w = x.shape[2:]
         _, *others = shapes_of((d, h, w), further, divisor)
-        own = torch.softmax(network(x).float(), dim=1)
         if not others:
-            return own.clamp_min_(LEAST).log_()
+            return network(x)
+        own = torch.softmax(network(x).float(), dim=1)
         total = torch.zeros_like(own)
         for shape in others:
             total += torch.softmax(_resized(network(_resized(x, shape)).float(), (d, h, w)), dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,6 +15,7 @@ from napari_multiphase.volume import Grid
 
 Shape = tuple[int, int, int]
 SIGMA_SCALE = 0.125
+_ENDLESS: Shape = (1 << 20, 1 << 20, 1 << 20)
 LEAST_WEIGHT = 1e-3
 SHELL_MM = 20.0
 """Skin, fat and muscle: down to here a voxel may be covered by fewer tiles than elsewhere, but always by one."""
@@ -40,6 +42,16 @@ def fit_tile(tile: Shape, size: Shape, divisor: Shape) -> Shape:
         fitted = [2 * n if axis in reduced else n for axis, n in enumerate(fitted)]
     d, h, w = fitted
     return d, h, w
+
+
+def shapes_of(tile: Shape, further: Sequence[float], divisor: Shape) -> tuple[Shape, ...]:
+    """`tile` (D, H, W) and what it becomes in each of the `further` sizes, to the nearest multiple of `divisor`; each
+    shape once."""
+    shapes = [tile]
+    for size in further:
+        d, h, w = (max(s, s * round(n * size / s)) for n, s in zip(tile, divisor, strict=True))
+        shapes.append(fit_tile((d, h, w), _ENDLESS, divisor))
+    return tuple(dict.fromkeys(shapes))
 
 
 def gaussian_weight(tile: Shape, flat: bool = False) -> NDArray[np.float32]:

@@ -196,7 +196,11 @@ class Workspace:
                 whole.rename(folder)
             except OSError as error:
                 raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-            self._write(_next(kept, predictions=[*kept.predictions, entry]))
+            try:
+                self._write(_next(kept, predictions=[*kept.predictions, entry]))
+            except UserError:
+                folder.rename(whole)  # what nobody remembers takes no name
+                raise
         return entry
 
     def annotation_file(self, phase: Phase) -> Path:
