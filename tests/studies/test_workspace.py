@@ -204,9 +204,10 @@ def test_a_prediction_that_cannot_be_remembered_takes_no_name(
     def full(*_of: object) -> None:
         raise UserError("the disk is full")
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="full"):
+    with monkeypatch.context() as patch:
         patch.setattr(Workspace, "_write", full)
-        workspace.add_prediction("made", "pcn")
+        with pytest.raises(UserError, match="full"):
+            workspace.add_prediction("made", "pcn")
     assert (folder / "made").is_dir() and not list((folder / "predictions").iterdir())
     assert workspace.add_prediction("made", "pcn").folder == "predictions/001-pcn"
 
