@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from scipy import ndimage
 from window_steps import WAIT_MS, click, drag
 
@@ -101,6 +102,14 @@ def world(session, voxel) -> tuple[float, float, float]:
     return tuple(o + s * v for o, s, v in zip(grid.origin_mm, grid.spacing_mm, voxel, strict=True))
 
 
+def pick(qtbot, box, index: int) -> None:
+    """An entry of a combo box, by keys."""
+    box.setFocus()
+    qtbot.keyClick(box, Qt.Key.Key_Home)
+    for _ in range(index):
+        qtbot.keyClick(box, Qt.Key.Key_Down)
+
+
 def done(qtbot, session, change) -> None:
     """Click and wait for the worker."""
     change()
@@ -142,11 +151,26 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert annotating.reviewed.sum() == first.mask.sum()
     assert dock.regions.item(0, 0).text().startswith("✓")
     assert correcting.at == 1 and correcting.structure == 2
-    assert "1 of 2 left" in dock.regions_title.text()
+    assert dock.listed.currentText() == "all: 1 of 2 left"
     click(qtbot, dock.undo)
     assert not first.reviewed and not annotating.reviewed.any()
     click(qtbot, dock.redo)
     assert first.reviewed
+
+    # --- one structure's regions alone: list, Next and Reviewed keep to them
+    assert [dock.listed.itemText(n) for n in (1, 2)] == ["liver: 0 of 1 left", "spleen: 1 of 1 left"]
+    pick(qtbot, dock.listed, 2)
+    assert dock.regions.rowCount() == 1 and dock.regions.item(0, 0).text() == "spleen"
+    assert not dock.reviewed.isEnabled()
+    press(viewer, "N")
+    assert correcting.at == 0 and correcting.structure == 2 and dock.reviewed.isEnabled()
+    pick(qtbot, dock.listed, 1)
+    assert dock.regions.item(0, 0).text() == "✓ liver" and not dock.next.isEnabled()
+    click(qtbot, dock.again)
+    qtbot.waitUntil(lambda: correcting.found is not None, timeout=WAIT_MS)
+    assert dock.listed.currentText() == "liver: 0 of 1 left" and dock.regions.rowCount() == 1
+    pick(qtbot, dock.listed, 0)
+    assert dock.regions.rowCount() == 2 and dock.next.isEnabled()
 
     # --- structures by key, by click and by napari's picker
     press(viewer, "6")

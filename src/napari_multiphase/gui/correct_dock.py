@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_multiphase.gui.compare_parts import chooser
-from napari_multiphase.gui.correct_lists import KEYS, RegionList, StructureList
+from napari_multiphase.gui.correct_lists import KEYS, RegionChooser, RegionList, StructureList
 from napari_multiphase.gui.correct_tools import Tools
 from napari_multiphase.gui.correcting import Correcting
 from napari_multiphase.gui.dock_parts import Dock, ProgressRow, allow, button, heading, row, toggle, wrapped
@@ -74,10 +74,10 @@ class CorrectDock(Dock):
         self.body.addWidget(self.phase_row)
 
     def _build_lists(self) -> None:
-        self.regions_title = heading("Uncertain regions")
+        self.listed = RegionChooser(self.correcting.list_only)
         self.again = button("Look again", self._look_again, _AGAIN_TIP)
         top = QWidget()
-        top.setLayout(row(self.regions_title, QWidget(), self.again, stretch=1))
+        top.setLayout(row(heading("Uncertain"), self.listed, self.again, stretch=1))
         self.regions = RegionList(self._go_to)
         self.no_regions = wrapped("", faint=True)
         self.structures = StructureList(self._choose_structure)
@@ -272,8 +272,8 @@ class CorrectDock(Dock):
             words = "No uncertain regions: the model was sure everywhere."
         self.no_regions.setText(words)
         self.no_regions.setVisible(begun and bool(words))
-        left = sum(not region.reviewed for region in found or ())
-        self.regions_title.setText(f"Uncertain: {left} of {len(found)} left" if found else "Uncertain regions")
+        self.listed.offer(correcting.found or [], correcting.only)
+        self.listed.setVisible(bool(found))
 
     def _fill_states(self) -> None:
         self.structures.show_states(self.session.annotating.states)
@@ -296,7 +296,7 @@ class CorrectDock(Dock):
         allow(self.state, locked, "How far the chosen structure is")
         found = self.correcting.regions or []
         left = any(not region.reviewed for region in found)
-        allow(self.next, "" if left else "No uncertain region is left", _NEXT_TIP)
+        allow(self.next, "" if left else "No uncertain region is left in the list", _NEXT_TIP)
         at = self.correcting.at
         here = 0 <= at < len(found) and not found[at].reviewed
         allow(self.reviewed, locked or ("" if here else "Go to a region with Next first"), _REVIEWED_TIP)

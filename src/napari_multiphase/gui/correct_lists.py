@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QTableWidgetItem
+from qtpy.QtWidgets import QComboBox, QTableWidgetItem
 
 from napari_multiphase.gui.correcting import Region
 from napari_multiphase.gui.line_table import LineTable, swatch
@@ -52,7 +53,7 @@ class RegionList(_List):
         """Replace the list's contents."""
         self.setRowCount(len(regions))
         for line, region in enumerate(regions):
-            name = name_of(region.structure) if region.structure else "no structure"
+            name = _concerned(region.structure)
             item = QTableWidgetItem(swatch(region.structure), ("✓ " if region.reviewed else "") + name)
             item.setToolTip(f"{name}, slice {region.centre[0] + 1}: click to go there")
             self.setItem(line, 0, item)
@@ -67,6 +68,33 @@ class RegionList(_List):
         else:
             self.selectRow(line)
         self.blockSignals(False)
+
+
+class RegionChooser(QComboBox):
+    """Which regions are listed; `on_chosen` gets a label id (0: no structure), or None for all."""
+
+    def __init__(self, on_chosen: Callable[[int | None], object]) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setToolTip("Which uncertain regions are listed, by the structure they mainly concern")
+        self.activated.connect(lambda _index: on_chosen(self.currentData()))
+
+    def offer(self, found: Sequence[Region], only: int | None) -> None:
+        """All, then each structure that a region concerns, with how many of its regions nobody reviewed."""
+        left = Counter(region.structure for region in found if not region.reviewed)
+        self.clear()
+        self.addItem(f"all: {left.total()} of {len(found)} left", None)
+        for label, number in sorted(Counter(region.structure for region in found).items()):
+            self.addItem(swatch(label), f"{_concerned(label)}: {left[label]} of {number} left", label)
+        self.setCurrentIndex(0 if only is None else self.findData(only))
+        view = self.view()
+        assert view is not None
+        view.setMinimumWidth(view.sizeHintForColumn(0) + 24)  # the list is wider than the box where names are long
+
+
+def _concerned(structure: int) -> str:
+    return name_of(structure) if structure else "no structure"
 
 
 class StructureList(_List):

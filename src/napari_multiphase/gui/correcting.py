@@ -63,7 +63,8 @@ class Correcting:
         self.structure = 1
         self.in_slice = True
         self.overwrite = False
-        self.regions: list[Region] | None = None
+        self.found: list[Region] | None = None
+        self.only: int | None = None
         self.at = -1
         self._keys: dict[tuple[int, int], set[int]] = {}
         self._token: object = None
@@ -102,7 +103,7 @@ class Correcting:
     def find(self) -> None:
         """Look for the uncertain regions of the labels as they are now; "regions" follows."""
         annotating = self.annotating
-        self.regions, self.at, self._token = None, -1, None
+        self.found, self.at, self._token = None, -1, None
         self._on_change("regions")
         layer, confidence = annotating.layer, annotating.confidence
         if layer is None or confidence is None:
@@ -114,14 +115,28 @@ class Correcting:
     def _found(self, token: object, told: Any) -> None:
         if token is not self._token:
             return
-        self.regions = regions_from(told) if told is not None else []
+        self.found = regions_from(told) if told is not None else []
+        if self.only not in {region.structure for region in self.found}:
+            self.only = None
         self.check_reviewed()
+        self._on_change("regions")
+
+    @property
+    def regions(self) -> list[Region] | None:
+        """The regions that are listed, and that `at` and `next` count: all, or those of the structure `only`."""
+        if self.found is None or self.only is None:
+            return self.found
+        return [region for region in self.found if region.structure == self.only]
+
+    def list_only(self, structure: int | None) -> None:
+        """List the regions of one structure (0: of none), or with None all of them."""
+        self.only, self.at = structure, -1
         self._on_change("regions")
 
     def check_reviewed(self) -> bool:
         """Tick what is reviewed by now; whether any tick changed."""
         marks, changed = self.annotating.reviewed, False
-        for region in self.regions or ():
+        for region in self.found or ():
             seen = float(marks[region.box][region.mask].mean()) >= _SEEN_SHARE
             changed, region.reviewed = changed or seen != region.reviewed, seen
         return changed
