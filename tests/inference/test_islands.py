@@ -15,7 +15,7 @@ from napari_multiphase.inference.islands import ORGANS, SHARE, SOLID_SHARE, with
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
 
-LIVER, SPLEEN, KIDNEY, AORTA, BONE, TUMOUR = 1, 2, 4, 5, 18, 21
+LIVER, SPLEEN, KIDNEY, AORTA, BONE, LUNGS, TUMOUR = 1, 2, 4, 5, 18, 19, 21
 SHAPE = (24, 96, 96)
 GRID = Grid(SHAPE, (3.0, 0.75, 0.75))
 ORGAN, ISLAND = np.s_[2:14, 4:28, 4:28], np.s_[16:22, 64:76, 64:76]
@@ -193,3 +193,15 @@ def test_a_spleen_and_a_little_kidney_in_a_head_are_no_company(wide: int, abdome
     labels[:, 60:93, 0:33], labels[:, 44:60, 60 : 60 + wide] = SPLEEN, KIDNEY
     result, out = without_islands(found(labels), [LIVER, SPLEEN, 3, KIDNEY, AORTA], GRID)
     assert out.abdomen == abdomen == bool((result.labels == LIVER).any())
+
+
+@pytest.mark.parametrize(("first", "wide", "abdomen"), [(11, 75, False), (13, 75, True), (0, 74, True)])
+def test_a_kidney_beside_the_lungs_is_no_company(first: int, wide: int, abdomen: bool) -> None:
+    """23 ml of kidney through all 24 slices, and lungs of 40.5 cm2 (40.0 where they are less wide) from one on."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[first:, :, :wide] = LUNGS
+    labels[:, :, 85:91], labels[:, :, 91:93], labels[:, :, 93:] = KIDNEY, AORTA, LIVER
+    result, out = without_islands(found(labels.copy()), [LIVER, SPLEEN, 3, KIDNEY, AORTA], GRID)
+    assert out.abdomen is abdomen
+    left = labels if abdomen else np.where(np.isin(labels, (KIDNEY, LIVER)), 0, labels)
+    assert np.array_equal(result.labels, left)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_multiphase.imaging.components import box_around, components, count_labels, large_components
+from napari_multiphase.imaging.components import box_around, components, large_components
 from napari_multiphase.labels import BACKGROUND, IDS_BY_NAME, STRUCTURES, ids_of_group, name_of
 from napari_multiphase.study import PhasePrediction, TwoBest
 from napari_multiphase.volume import Grid, Phase
@@ -26,7 +26,9 @@ OTHER_SHARE = 0.3
 """A part that goes is another structure's where so much of what touches it is that structure, and so many of its voxels
 had that structure as their second class, on the mean of both shares."""
 COMPANY_ML = {"spleen": 20.0, "right kidney": 20.0, "left kidney": 20.0, "aorta": 5.0}
-"""Whoever has two of these shows an abdomen."""
+"""Whoever has two of these shows an abdomen; a kidney beside the lungs is none."""
+LUNGS_CM2 = 40.0
+"""Slices with more of the lungs than this show them, not their lowest corners."""
 ORGANS = tuple(s.id for s in STRUCTURES.values() if s.id == s.group and s.name not in ("spine and bones", "lungs"))
 """All that a scan of another part of the body does not show,"""
 CHEST = tuple(IDS_BY_NAME[name] for name in ("aorta", "heart", "oesophagus"))
@@ -73,9 +75,9 @@ def without_islands(found: PhasePrediction, organs: Sequence[int], grid: Grid) -
     the chest alone.
     """
     assert found.two_best is not None
-    volumes_ml = count_labels(found.labels) * grid.voxel_ml
-    abdomen = _shows_abdomen(volumes_ml, organs)
-    chest = CHEST if volumes_ml[IDS_BY_NAME["aorta"]] >= COMPANY_ML["aorta"] else ()
+    by_slice_ml = np.stack([np.bincount(z.ravel(), minlength=256) for z in found.labels]) * grid.voxel_ml
+    abdomen = _shows_abdomen(by_slice_ml, grid.spacing_mm[0], organs)
+    chest = CHEST if by_slice_ml[:, IDS_BY_NAME["aorta"]].sum() >= COMPANY_ML["aorta"] else ()
     boxes = ndimage.find_objects(found.labels)
     kept = dict.fromkeys(organs, True) if abdomen else {organ: organ in chest for organ in ORGANS}
     islands = [i for organ, stays in kept.items() for i in _islands(found.labels, organ, boxes, stays)]
@@ -110,9 +112,17 @@ def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(array) if path is None else np.load(path, mmap_mode="r+")
 
 
-def _shows_abdomen(ml: NDArray[Any], organs: Sequence[int]) -> bool:
-    """Whether two of `COMPANY_ML` are there; `ml` by label id. True where the model is not known to find them."""
+def _shows_abdomen(by_slice_ml: NDArray[Any], slice_mm: float, organs: Sequence[int]) -> bool:
+    """Whether two of `COMPANY_ML` are there; ml by slice and label id. True where the model is not known to find them.
+
+    A kidney does not count that lies by more than half in slices with lungs: a bright heart was taken for one.
+    """
     company = {IDS_BY_NAME[name]: least for name, least in COMPANY_ML.items()}
+    ml = by_slice_ml.sum(0)
+    in_chest = by_slice_ml[10 * by_slice_ml[:, IDS_BY_NAME["lungs"]] > LUNGS_CM2 * slice_mm].sum(0)
+    for name in ("right kidney", "left kidney"):
+        if 2 * in_chest[IDS_BY_NAME[name]] > ml[IDS_BY_NAME[name]]:
+            ml[IDS_BY_NAME[name]] = 0
     return not company.keys() <= set(organs) or bool(sum(ml[label] >= least for label, least in company.items()) > 1)
 
 
