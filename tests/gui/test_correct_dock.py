@@ -151,14 +151,14 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert annotating.reviewed.sum() == first.mask.sum()
     assert dock.regions.item(0, 0).text().startswith("✓")
     assert correcting.at == 1 and correcting.structure == 2
-    assert dock.listed.currentText() == "all: 1 of 2 left"
+    assert dock.listed.currentText() == "Uncertain: 1 of 2 left"
     click(qtbot, dock.undo)
     assert not first.reviewed and not annotating.reviewed.any()
     click(qtbot, dock.redo)
     assert first.reviewed
 
     # --- one structure's regions alone: list, Next and Reviewed keep to them
-    assert [dock.listed.itemText(n) for n in (1, 2)] == ["liver: 0 of 1 left", "spleen: 1 of 1 left"]
+    assert [dock.listed.itemText(n) for n in (1, 2)] == ["liver: 0 left", "spleen: 1 left"]
     pick(qtbot, dock.listed, 2)
     assert dock.regions.rowCount() == 1 and dock.regions.item(0, 0).text() == "spleen"
     assert not dock.reviewed.isEnabled()
@@ -168,7 +168,7 @@ def test_regions_keys_tools_and_undo(begun, qtbot):
     assert dock.regions.item(0, 0).text() == "✓ liver" and not dock.next.isEnabled()
     click(qtbot, dock.again)
     qtbot.waitUntil(lambda: correcting.found is not None, timeout=WAIT_MS)
-    assert dock.listed.currentText() == "liver: 0 of 1 left" and dock.regions.rowCount() == 1
+    assert dock.listed.currentText() == "liver: 0 left" and dock.regions.rowCount() == 1
     pick(qtbot, dock.listed, 0)
     assert dock.regions.rowCount() == 2 and dock.next.isEnabled()
 

@@ -75,9 +75,10 @@ class CorrectDock(Dock):
 
     def _build_lists(self) -> None:
         self.listed = RegionChooser(self.correcting.list_only)
+        self.regions_title = heading("Uncertain regions")
         self.again = button("Look again", self._look_again, _AGAIN_TIP)
         top = QWidget()
-        top.setLayout(row(heading("Uncertain"), self.listed, self.again, stretch=1))
+        top.setLayout(row(self.regions_title, self.listed, self.again, stretch=1))
         self.regions = RegionList(self._go_to)
         self.no_regions = wrapped("", faint=True)
         self.structures = StructureList(self._choose_structure)
@@ -274,6 +275,7 @@ class CorrectDock(Dock):
         self.no_regions.setVisible(begun and bool(words))
         self.listed.offer(correcting.found or [], correcting.only)
         self.listed.setVisible(bool(found))
+        self.regions_title.setVisible(not found)
 
     def _fill_states(self) -> None:
         self.structures.show_states(self.session.annotating.states)

@@ -84,9 +84,9 @@ class RegionChooser(QComboBox):
         """All, then each structure that a region concerns, with how many of its regions nobody reviewed."""
         left = Counter(region.structure for region in found if not region.reviewed)
         self.clear()
-        self.addItem(f"all: {left.total()} of {len(found)} left", None)
-        for label, number in sorted(Counter(region.structure for region in found).items()):
-            self.addItem(swatch(label), f"{_concerned(label)}: {left[label]} of {number} left", label)
+        self.addItem(f"Uncertain: {left.total()} of {len(found)} left", None)
+        for label in sorted({region.structure for region in found}):
+            self.addItem(swatch(label), f"{_concerned(label)}: {left[label]} left", label)
         self.setCurrentIndex(0 if only is None else self.findData(only))
         view = self.view()
         assert view is not None
