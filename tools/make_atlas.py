@@ -3,7 +3,7 @@
     pip install trimesh
     python tools/make_atlas.py tools/atlases/bodyparts3d_male.yaml DOWNLOADED ~/atlases/bodyparts3d_male
 
-DOWNLOADED holds the files that the recipe names (its `source` says where they are published). Writes labels.nii.gz and
+DOWNLOADED holds the files that the recipe names; its `source` says where they are published. Writes labels.nii.gz and
 labels.json as `multiphase sample --atlas` and training read them, and tells each structure's volume beside the one
 that the recipe expects.
 """
@@ -29,6 +29,7 @@ from scipy import ndimage
 from scipy.spatial import Delaunay
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.io.atomic import atomic_folder
 
 _AT_ONCE = 2_000_000
 """Pairs of a triangle and a column that are looked at together."""
@@ -207,6 +208,27 @@ def add_hull(labels: Labels, label: int, hull_mm: float, spacing_mm: NDArray[np.
             labels[..., z][(labels[..., z] == 0) & (far <= hull_mm)] = label
 
 
+def make(recipe: dict[str, Any], downloaded: Path, out: Path) -> Iterator[str]:
+    """Write the map into the new folder `out`; a line per structure, its volume beside the expected one.
+
+    Raises UserError for files that are not there, and where `out` is.
+    """
+    if out.exists():
+        raise UserError(f"{out}: is there already; name a new folder")
+    labels, affine = (from_image if "image" in recipe else from_meshes)(recipe, downloaded)
+    spacing = np.abs(np.diag(affine)[:3])
+    if "hull_mm" in recipe.get("body", {}):
+        add_hull(labels, recipe["body"]["label"], recipe["body"]["hull_mm"], spacing)
+    names = {0: "background"} | {label: row["name"] for label, row in recipe["labels"].items()}
+    with atomic_folder(out) as part:
+        nib.save(nib.Nifti1Image(labels, affine), part / "labels.nii.gz")
+        (part / "labels.json").write_text(json.dumps({"labels": {str(n): name for n, name in names.items()}}))
+    found = np.bincount(labels.ravel(), minlength=max(names) + 1) * float(spacing.prod()) / 1000.0
+    for label, row in recipe["labels"].items():
+        other = abs(found[label] - row["ml"]) > _NEAR * row["ml"]
+        yield f"{row['name']:40}{found[label]:10.1f} ml, expected {row['ml']:10.1f}{'  differs' if other else ''}"
+
+
 def main() -> None:
     """One map by its recipe, and a table of volumes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,22 +236,11 @@ def main() -> None:
     parser.add_argument("downloaded", type=Path)
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    recipe = yaml.safe_load(given.recipe.read_text())
     try:
-        labels, affine = (from_image if "image" in recipe else from_meshes)(recipe, given.downloaded)
+        for line in make(yaml.safe_load(given.recipe.read_text()), given.downloaded, given.out):
+            print(line)
     except UserError as error:
         sys.exit(str(error))
-    spacing = np.abs(np.diag(affine)[:3])
-    if "hull_mm" in recipe.get("body", {}):
-        add_hull(labels, recipe["body"]["label"], recipe["body"]["hull_mm"], spacing)
-    given.out.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(labels, affine), given.out / "labels.nii.gz")
-    names = {0: "background"} | {label: row["name"] for label, row in recipe["labels"].items()}
-    (given.out / "labels.json").write_text(json.dumps({"labels": {str(n): name for n, name in names.items()}}))
-    found = np.bincount(labels.ravel(), minlength=max(names) + 1) * float(spacing.prod()) / 1000.0
-    for label, row in recipe["labels"].items():
-        other = abs(found[label] - row["ml"]) > _NEAR * row["ml"]
-        print(f"{row['name']:40}{found[label]:10.1f} ml, expected {row['ml']:10.1f}{'  differs' if other else ''}")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,8 @@ def test_meshes_become_labels_at_their_place_with_left_on_the_left(tmp_path, suf
     failed = run(lacking, tmp_path, tmp_path / "none")
     assert failed.returncode == 1 and "no mesh of stomach" in failed.stderr and "Traceback" not in failed.stderr
     assert not (tmp_path / "none").exists()
+    again = run(recipe, tmp_path, tmp_path / "out")
+    assert again.returncode == 1 and "name a new folder" in again.stderr
 
 
 _TWO = ((5, "liver", 113.1), (6, "spleen", 14.1))
@@ -162,7 +164,7 @@ def _middle(shape, spacing) -> np.ndarray:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_names_structures_that_a_phantom_is_made_of(recipe, tmp_path):
     read = yaml.safe_load(recipe.read_text())
-    assert read["licence"] and read["source"]
+    assert read["licence"] and read["credit"] and read["source"].startswith("github.com/")
     names = tmp_path / "labels.json"
     names.write_text(json.dumps({"labels": {str(n): row["name"] for n, row in read["labels"].items()}}))
     assert read_meanings(names).keys() == set(read["labels"])
