@@ -72,7 +72,9 @@ def from_meshes(recipe: dict[str, Any], folder: Path) -> tuple[Labels, NDArray[n
                 groups[label].setdefault(path, []).append(mesh)
     lacking = [row["name"] for n, row in recipe["labels"].items() if row.get("meshes") and not groups[n]]
     if lacking:
-        raise UserError(f"{folder}: no mesh of {', '.join(lacking)}; the recipe's source says where they are published")
+        raise UserError(
+            f"{folder}: no mesh of {', '.join(lacking)}; the recipe's source says where it is, or delete it there"
+        )
     labels = np.zeros(shape, np.uint16)
     for label in sorted(groups):
         for meshes in groups[label].values():  # the surfaces of a file close each other
