@@ -19,17 +19,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 import yaml
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import Delaunay
 
 from napari_multiphase.errors import UserError
+from napari_multiphase.imaging.body import TISSUE_HU
+from napari_multiphase.imaging.components import fill_holes, largest_component
 from napari_multiphase.io.atomic import atomic_folder
+from napari_multiphase.io.images import read_image, read_labels
+from napari_multiphase.io.nifti import write_nifti
+from napari_multiphase.volume import Grid
 
 _AT_ONCE = 2_000_000
 """Pairs of a triangle and a column that are looked at together."""
@@ -38,14 +40,16 @@ _ASIDE = 1e-4 * np.array([np.pi, np.e, np.sqrt(2.0)])
 _NEAR = 0.1
 """Volumes that differ by a larger share from the expected ones are marked."""
 
+_CANONICAL = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])
+"""(x, y, z) of RAS as (z, y, x) of a grid: superior, posterior, left."""
+
 Labels = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A surface: `vertices` (n, 3) in voxels of the grid, `faces` (m, 3) of indices into them."""
+    """A surface: `vertices` (n, 3) in voxels (z, y, x) of the grid, `faces` (m, 3) of indices into them."""
 
-    name: str
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
 
@@ -53,34 +57,39 @@ class Mesh:
 # --- meshes ----------------------------------------------------------------------------------------------------------
 
 
-def from_meshes(recipe: dict[str, Any], folder: Path) -> tuple[Labels, NDArray[np.float64]]:
-    """Labels (x, y, z) and their affine (RAS mm); a mesh belongs to the first label that names it.
+def from_meshes(recipe: dict[str, Any], folder: Path) -> tuple[Labels, Grid]:
+    """Labels (D, H, W) and their grid; a mesh belongs to the first label that names it.
 
     Raises UserError where a label names no mesh of the folder.
     """
-    shape = tuple(recipe["shape"])
-    affine = np.diag([*[recipe["spacing_mm"]] * 3, 1.0])
-    affine[:3, 3] = recipe["origin_mm"]
-    into_voxels = np.linalg.inv(affine[:3, :3]) @ np.array(recipe["to_ras_mm"], float)
-    shift = -np.linalg.inv(affine[:3, :3]) @ affine[:3, 3]
+    grid = _grid(recipe["shape"], recipe["spacing_mm"], recipe["origin_mm"])
+    turned = _CANONICAL @ np.array(recipe["to_ras_mm"], float)
     groups: dict[int, dict[Path, list[Mesh]]] = {label: {} for label in recipe["labels"]}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".obj", ".glb", ".stl"}):
         for name, vertices, faces in _read(path):
             label = next((n for n, row in recipe["labels"].items() if _names(row, f"{path.stem}/{name}")), None)
             if label is not None:
-                mesh = Mesh(name, vertices @ into_voxels.T + shift, faces)
+                mesh = Mesh((vertices @ turned.T - grid.origin_mm) / grid.spacing_mm, faces)
                 groups[label].setdefault(path, []).append(mesh)
     lacking = [row["name"] for n, row in recipe["labels"].items() if row.get("meshes") and not groups[n]]
     if lacking:
         raise UserError(
             f"{folder}: no mesh of {', '.join(lacking)}; the recipe's source says where it is, or delete it there"
         )
-    labels = np.zeros(shape, np.uint16)
+    labels = np.zeros(grid.shape, np.uint16)
     for label in sorted(groups):
         for meshes in groups[label].values():  # the surfaces of a file close each other
-            box, inside = filled(meshes, shape)
+            box, inside = filled(meshes, grid.shape)
             labels[box][inside] = label
-    return labels, affine
+    return labels, grid
+
+
+def _grid(shape: list[int], spacing_mm: float, origin_mm: list[float]) -> Grid:
+    """Of a recipe, where all is told along x, y and z of RAS."""
+    x, y, z = shape
+    first = _CANONICAL @ np.array([origin_mm, origin_mm + (np.array(shape) - 1) * spacing_mm]).T
+    dz, dy, dx = (float(v) for v in first.min(1))
+    return Grid((z, y, x), (spacing_mm,) * 3, (dz, dy, dx))
 
 
 def _read(path: Path) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.int64]]]:
@@ -124,7 +133,7 @@ def filled(meshes: list[Mesh], shape: tuple[int, ...]) -> tuple[tuple[slice, ...
             back = np.argsort(order)
             yes += ((count != 0) & closed[..., None]).transpose(back)
             told += np.broadcast_to(closed[..., None], count.shape).transpose(back)
-    return box, ndimage.binary_fill_holes(2 * yes > told)
+    return box, fill_holes(2 * yes > told)
 
 
 def _crossed(corners: NDArray[np.float64], size: tuple[int, ...]) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -161,53 +170,38 @@ def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 # --- a label image ---------------------------------------------------------------------------------------------------
 
 
-def from_image(recipe: dict[str, Any], folder: Path) -> tuple[Labels, NDArray[np.float64]]:
-    """Labels (x, y, z) in RAS and their affine; with `spacing_mm`, of that spacing around the middle of the scan."""
-    image, labels = _ras(folder / recipe["image"])
-    affine = image.affine
+def from_image(recipe: dict[str, Any], folder: Path) -> tuple[Labels, Grid]:
+    """Labels (D, H, W) and their grid; with `spacing_mm` (x, y, z), of that spacing around the middle of the scan."""
+    volume = read_labels(folder / recipe["image"])
+    labels, grid = np.array(volume.data, np.uint16), volume.grid
     if "spacing_mm" in recipe:
-        affine = np.diag([*recipe["spacing_mm"], 1.0])
-        affine[:3, 3] = -(np.array(labels.shape) - 1) * recipe["spacing_mm"] / 2
+        x, y, z = recipe["spacing_mm"]
+        dz, dy, dx = (-(n - 1) * mm / 2 for n, mm in zip(grid.shape, (z, y, x), strict=True))
+        grid = Grid(grid.shape, (z, y, x), (dz, dy, dx))
     labels[~np.isin(labels, list(recipe["labels"]))] = 0
     if "ct" in recipe:
-        body = _patient(_ras(folder / recipe["ct"])[1] > recipe["body"]["above_hu"])
+        body = _patient(np.asarray(read_image(folder / recipe["ct"]).data) > TISSUE_HU)
         labels[(labels == 0) & body] = recipe["body"]["label"]
-    return labels.astype(np.uint16), affine
+    return labels, grid
 
 
-def _patient(dense: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of what is no air: the largest part, without what touches it thinly (a table), filled slice by slice."""
-    parts, _count = ndimage.label(ndimage.binary_opening(dense, iterations=2))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    largest = parts == sizes.argmax()
-    return np.stack([ndimage.binary_fill_holes(largest[..., z]) for z in range(dense.shape[2])], 2)
-
-
-def _ras(path: Path) -> tuple[nib.Nifti1Image, NDArray[Any]]:
-    """An image of any format that SimpleITK reads, its axes in the order of RAS."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; the recipe's source says where it is published")
-    read = sitk.ReadImage(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(read.GetDirection()).reshape(3, 3) * read.GetSpacing()
-    affine[:3, 3] = read.GetOrigin()
-    image = nib.Nifti1Image(sitk.GetArrayFromImage(read).T.astype(np.int32), np.diag([-1, -1, 1, 1]) @ affine)
-    image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt("RAS")))
-    return image, np.array(image.dataobj)
+def _patient(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """As `imaging.body` finds it, but voxel by voxel and without a margin."""
+    opened = ndimage.binary_opening(tissue, iterations=2)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest_component(opened, connectivity=6)])
 
 
 # --- both ------------------------------------------------------------------------------------------------------------
 
 
-def add_hull(labels: Labels, label: int, hull_mm: float, spacing_mm: NDArray[np.float64]) -> None:
+def add_hull(labels: Labels, label: int, hull_mm: float, spacing_mm: tuple[float, float, float]) -> None:
     """What lies within `hull_mm` of the convex hull of a slice's structures becomes body, in place."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in labels.shape[:2]), indexing="ij"), -1)
-    for z in range(labels.shape[2]):
-        points = np.argwhere(labels[..., z] > 0)
+    places = np.stack(np.meshgrid(*(np.arange(n) for n in labels.shape[1:]), indexing="ij"), -1)
+    for plane in labels:
+        points = np.argwhere(plane)
         if len(points) > 3 and np.ptp(points, 0).all():
-            far = ndimage.distance_transform_edt(Delaunay(points).find_simplex(grid) < 0, sampling=spacing_mm[:2])
-            labels[..., z][(labels[..., z] == 0) & (far <= hull_mm)] = label
+            far = ndimage.distance_transform_edt(Delaunay(points).find_simplex(places) < 0, sampling=spacing_mm[1:])
+            plane[(plane == 0) & (far <= hull_mm)] = label
 
 
 def make(recipe: dict[str, Any], downloaded: Path, out: Path) -> Iterator[str]:
@@ -217,15 +211,14 @@ def make(recipe: dict[str, Any], downloaded: Path, out: Path) -> Iterator[str]:
     """
     if out.exists():
         raise UserError(f"{out}: is there already; name a new folder")
-    labels, affine = (from_image if "image" in recipe else from_meshes)(recipe, downloaded)
-    spacing = np.abs(np.diag(affine)[:3])
+    labels, grid = (from_image if "image" in recipe else from_meshes)(recipe, downloaded)
     if "hull_mm" in recipe.get("body", {}):
-        add_hull(labels, recipe["body"]["label"], recipe["body"]["hull_mm"], spacing)
+        add_hull(labels, recipe["body"]["label"], recipe["body"]["hull_mm"], grid.spacing_mm)
     names = {0: "background"} | {label: row["name"] for label, row in recipe["labels"].items()}
     with atomic_folder(out) as part:
-        nib.save(nib.Nifti1Image(labels, affine), part / "labels.nii.gz")
+        write_nifti(part / "labels.nii.gz", labels.transpose(2, 1, 0), grid.affine_mm[:, [2, 1, 0, 3]])
         (part / "labels.json").write_text(json.dumps({"labels": {str(n): name for n, name in names.items()}}))
-    found = np.bincount(labels.ravel(), minlength=max(names) + 1) * float(spacing.prod()) / 1000.0
+    found = np.bincount(labels.ravel(), minlength=max(names) + 1) * grid.voxel_ml
     for label, row in recipe["labels"].items():
         other = abs(found[label] - row["ml"]) > _NEAR * row["ml"]
         yield f"{row['name']:40}{found[label]:10.1f} ml, expected {row['ml']:10.1f}{'  differs' if other else ''}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_multiphase.gui.compare_parts import chooser
-from napari_multiphase.gui.correct_lists import KEYS, RegionChooser, RegionList, StructureList
+from napari_multiphase.gui.correct_lists import KEYS, RegionList, StructureList, offer_regions
 from napari_multiphase.gui.correct_tools import Tools
 from napari_multiphase.gui.correcting import Correcting
 from napari_multiphase.gui.dock_parts import Dock, ProgressRow, allow, button, heading, row, toggle, wrapped
@@ -74,7 +74,8 @@ class CorrectDock(Dock):
         self.body.addWidget(self.phase_row)
 
     def _build_lists(self) -> None:
-        self.listed = RegionChooser(self.correcting.list_only)
+        self.listed = chooser("Which uncertain regions are listed, by the structure they mainly concern")
+        self.listed.activated.connect(lambda _index: self.correcting.list_only(self.listed.currentData()))
         self.regions_title = heading("Uncertain regions")
         self.again = button("Look again", self._look_again, _AGAIN_TIP)
         top = QWidget()
@@ -273,7 +274,7 @@ class CorrectDock(Dock):
             words = "No uncertain regions: the model was sure everywhere."
         self.no_regions.setText(words)
         self.no_regions.setVisible(begun and bool(words))
-        self.listed.offer(correcting.found or [], correcting.only)
+        offer_regions(self.listed, correcting.found or [], correcting.only)
         self.listed.setVisible(bool(found))
         self.regions_title.setVisible(not found)
 

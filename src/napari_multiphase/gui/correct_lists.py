@@ -70,27 +70,17 @@ class RegionList(_List):
         self.blockSignals(False)
 
 
-class RegionChooser(QComboBox):
-    """Which regions are listed; `on_chosen` gets a label id (0: no structure), or None for all."""
-
-    def __init__(self, on_chosen: Callable[[int | None], object]) -> None:
-        super().__init__()
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-        self.setToolTip("Which uncertain regions are listed, by the structure they mainly concern")
-        self.activated.connect(lambda _index: on_chosen(self.currentData()))
-
-    def offer(self, found: Sequence[Region], only: int | None) -> None:
-        """All, then each structure that a region concerns, with how many of its regions nobody reviewed."""
-        left = Counter(region.structure for region in found if not region.reviewed)
-        self.clear()
-        self.addItem(f"Uncertain: {left.total()} of {len(found)} left", None)
-        for label in sorted({region.structure for region in found}):
-            self.addItem(swatch(label), f"{_concerned(label)}: {left[label]} left", label)
-        self.setCurrentIndex(0 if only is None else self.findData(only))
-        view = self.view()
-        assert view is not None
-        view.setMinimumWidth(view.sizeHintForColumn(0) + 24)  # the list is wider than the box where names are long
+def offer_regions(box: QComboBox, found: Sequence[Region], only: int | None) -> None:
+    """Offer all regions (data None), then those of each structure (its label id; 0: none), and how many are left."""
+    left = Counter(region.structure for region in found if not region.reviewed)
+    box.clear()
+    box.addItem(f"Uncertain: {left.total()} of {len(found)} left", None)
+    for label in sorted({region.structure for region in found}):
+        box.addItem(swatch(label), f"{_concerned(label)}: {left[label]} left", label)
+    box.setCurrentIndex(0 if only is None else box.findData(only))
+    view = box.view()
+    assert view is not None
+    view.setMinimumWidth(view.sizeHintForColumn(0) + 24)  # the list is wider than the box where names are long
 
 
 def _concerned(structure: int) -> str:
