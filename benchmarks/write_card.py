@@ -46,7 +46,11 @@ def real_metrics(result: dict[str, Any], judged: dict[str, Any], of: str = "") -
     """
     studies = {row["study"]: row for row in result["studies"]}
     dice = next(row["dice_against_label_map"] for row in judged["studies"] if "dice_against_label_map" in row)
-    whose = f"; Dice is that of '{of}', trained alike without that person's map, which this one has seen" if of else ""
+    whose = (
+        f"; Dice is that of '{of}', which left that person's map out and stopped before this one's last part"
+        if of
+        else ""
+    )
     return {
         "real_ct_command": result["command"],
         "real_ct_dice": round(sum(dice.values()) / len(dice), 4),
@@ -136,7 +140,7 @@ def _judged(real: dict[str, Any]) -> bool:
 
 
 def _of_twin(name: str, card: ModelCard) -> dict[str, Any]:
-    """real_ct of the model that was trained alike but for the reference's person; both go back to the same weights."""
+    """real_ct of the model that left the reference's person out; both go back to the same weights."""
     result = _result(f"real_ct-{name}")
     if not result or not starts_of(card.training_data) & starts_of(result["training_data"]):
         raise SystemExit(f"real_ct-{name}.json is not of a model that began as {card.name} did: measure it again")

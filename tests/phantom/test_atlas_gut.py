@@ -7,7 +7,7 @@ import pytest
 
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Fields
-from napari_multiphase.phantom.atlas_gut import KINDS, Kind, Lumen, fill
+from napari_multiphase.phantom.atlas_gut import CONTRAST_HU, DROWNED, KINDS, REACHED, Kind, Lumen, fill, hold_contrast
 from napari_multiphase.phantom.atlas_tissues import CODES, VISCERAL
 from napari_multiphase.phantom.kinetics import BOWEL_GAS_HU
 from napari_multiphase.volume import Grid
@@ -78,3 +78,32 @@ def test_a_blown_stretch_holds_gas_alone_and_the_rest_none(monkeypatch: pytest.M
         shares.append(float(np.mean(lumen.gas)))
         assert set(np.unique(lumen.gas)) <= {0, 1}
     assert 0.1 < np.mean(shares) < 0.7 and max(shares) > 0.5  # more than pockets
+
+
+def _hollow(seed: int) -> list[Lumen]:
+    """One voxel of gas and one of content in every hollow organ."""
+    at = (np.array([0, 0]), np.array([0, 0]), np.array([0, 1]))
+    gas = np.array([1, 0], np.float32)
+    hollow = [Lumen(code, kind.content, at, np.zeros(2, np.float32), gas) for code, kind in KINDS.items()]
+    return hold_contrast(hollow, np.random.default_rng(seed), share=0.5)
+
+
+def test_contrast_medium_may_be_in_the_colon_alone_or_anywhere() -> None:
+    drunk = [hollow for hollow in map(_hollow, range(600)) if any(lumen.contrast_hu for lumen in hollow)]
+    assert len(drunk) / 600 == pytest.approx(0.5, abs=0.06)
+    holds = np.array([[lumen.contrast_hu is not None for lumen in hollow] for hollow in drunk])
+    assert holds.mean(axis=0) == pytest.approx(REACHED, abs=0.1)
+    codes = list(KINDS)
+    colon, stomach = holds[:, codes.index(CODES["colon"])], holds[:, codes.index(STOMACH)]
+    assert (colon & ~stomach).mean() == pytest.approx(REACHED * (1 - REACHED), abs=0.07)
+    filled = [lumen for hollow in drunk for lumen in hollow if lumen.contrast_hu is not None]
+    assert np.mean([not lumen.gas.any() for lumen in filled]) == pytest.approx(DROWNED, abs=0.06)
+    hu = [lumen.contrast_hu for lumen in filled]
+    assert 0.6 * CONTRAST_HU[0] <= min(hu) and max(hu) <= 1.2 * CONTRAST_HU[1]
+
+
+def test_contrast_medium_takes_the_place_of_content_and_leaves_what_gas_remains() -> None:
+    lumen = next(x for seed in range(99) for x in _hollow(seed) if x.contrast_hu is not None and x.gas.any())
+    image = np.zeros((1, 1, 3), np.float32)
+    lumen.paint(image, 20.0)
+    assert image[0, 0] == pytest.approx([BOWEL_GAS_HU, lumen.contrast_hu, 0])

@@ -76,7 +76,8 @@ STARTS = {
     "abdomen-five": "abdomen-four-s1",
     "abdomen-still-five": "abdomen-five-s1",
     "abdomen-next-five": "abdomen-still-five-s1",
-    "abdomen": "abdomen-next-five-s1",
+    "abdomen-large-five": "abdomen-next-five-s1",
+    "abdomen": "abdomen-large-five-s1",
     "abdomen-still-four": "abdomen-four-s1",
     "abdomen-next-four": "abdomen-still-four-s1",
     "abdomen-last-four": "abdomen-next-four-s1",
@@ -103,7 +104,7 @@ def test_the_models_that_are_measured_on_a_person_left_that_person_out(name: str
         ("abdomen-five", "abdomen-still-four"),
         ("abdomen-still-five", "abdomen-next-four"),
         ("abdomen-next-five", "abdomen-last-four"),
-        ("abdomen", "abdomen-wide-four"),
+        ("abdomen-large-five", "abdomen-wide-four"),
     ],
 )
 def test_the_twin_that_left_the_person_out_is_trained_as_the_default(names: tuple[str, str]) -> None:

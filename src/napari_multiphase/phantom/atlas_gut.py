@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from napari_multiphase.phantom.kinetics import BOWEL_GAS_HU
 
 STRETCH_MM = 30.0
 """Scale of the field that tells stretches of bowel with gas alone from others."""
+CONTRAST_HU, REACHED, DROWNED = (100.0, 400.0), 0.7, 0.6
+"""Of drunk contrast medium; the share of hollow organs that it has come to, and of those the share without gas."""
 Where = tuple[NDArray[np.intp], ...]
 
 
@@ -51,17 +54,19 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Lumen:
-    """The inside of one organ: its voxels, their unevenness in HU, and which part of each is gas."""
+    """The inside of one organ: its voxels, their unevenness in HU, which part of each is gas, and the HU of contrast
+    medium instead of the organ's own content."""
 
     code: int
     content: str
     inside: Where
     uneven_hu: Array
     gas: Array
+    contrast_hu: float | None = None
 
     def paint(self, image: Array, content_hu: float) -> None:
         """Content and gas over the wall's HU, in `image`."""
-        hu = np.float32(content_hu) + self.uneven_hu
+        hu = np.float32(content_hu if self.contrast_hu is None else self.contrast_hu) + self.uneven_hu
         image[self.inside] = hu + self.gas * (np.float32(BOWEL_GAS_HU) - hu)
 
 
@@ -94,4 +99,22 @@ def fill(canvas: Canvas, rng: np.random.Generator, lumps: Array, mottle: Array, 
             field = np.float32(0.8) * canvas.fine[at] + np.float32(0.6) * mottle[at]
             part = np.maximum(part, np.float32(strength) * np.clip(3 * (field - np.float32(ndtri(1 - share))), 0, 1))
         out.append(Lumen(code, kind.content, at, np.float32(uneven) * mottle[at], part))
+    return out
+
+
+def hold_contrast(hollow: Sequence[Lumen], rng: np.random.Generator, share: float) -> list[Lumen]:
+    """The same organs, in `share` of the subjects with contrast medium that was drunk, each organ for itself.
+
+    Medium drunk the day before is in the colon, of this morning in the stomach. Where it is, there is often no gas.
+    """
+    drunk, level = rng.random() < share, float(rng.uniform(*CONTRAST_HU))
+    reached, thinned = rng.random(len(hollow)) < REACHED, rng.uniform(0.6, 1.2, len(hollow))
+    if not drunk:
+        return list(hollow)
+    out = []
+    for lumen, there, part in zip(hollow, reached, thinned, strict=True):
+        if there:
+            gas = np.zeros_like(lumen.gas) if rng.random() < DROWNED else lumen.gas
+            lumen = replace(lumen, contrast_hu=level * float(part), gas=gas)
+        out.append(lumen)
     return out

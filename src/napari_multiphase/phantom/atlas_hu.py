@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array
-from napari_multiphase.phantom.atlas_gut import fill
+from napari_multiphase.phantom.atlas_gut import fill, hold_contrast
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
 from napari_multiphase.phantom.atlas_tissues import (
     AIR,
@@ -62,6 +62,8 @@ FINE_HU = {
     **{"fat": 7, "liver": 3, "spleen": 3, "pancreas": 7, "muscle": 6, "lung": 45, "cortical_bone": 30},
     **{"renal_cortex": 4, "gut_wall": 5, "stomach_wall": 5, "oesophagus": 6, "myocardium": 4},
 }
+CONTRAST_SHARE = {False: 0.15, True: 0.5}
+"""Of the subjects, in whom some drunk contrast medium is; by `AtlasSpec.wide`."""
 COARSE_HU = {"fat": 5, "liver": 3, "muscle": 5, "lung": 25, "cortical_bone": 30, "pancreas": 4}
 
 
@@ -114,12 +116,13 @@ class _Inner:
         self.spleen = np.nonzero(tissue == IDS_BY_NAME["spleen"])
         self.cava = np.nonzero(tissue == IDS_BY_NAME["inferior vena cava"])
         self.airway = np.nonzero(tissue == CODES["airway"])
-        self.hollow = fill(canvas, rng, self.lumps, self.mottle, wide)
+        hollow = fill(canvas, rng, self.lumps, self.mottle, wide)
         self.left, self.right = _chambers(canvas)
         self.moire, self.moire_hu = float(rng.uniform(9, 17)), float(rng.uniform(8, 28))
         self.fatty = float(rng.uniform(0.2, 0.7))
-        self.oral = float(rng.uniform(100, 350)) if rng.random() < (0.4 if wide else 0.15) else None
+        self.hollow = hold_contrast(hollow, rng, CONTRAST_SHARE[wide])
         self.filling = rng.uniform(-1, 1, 256)
+        self.mixing = float(rng.uniform(0, 25)) if wide else 0.0
 
     def paint(self, image: Array, subject: Subject, phase: Phase) -> None:
         """Over the tissue's own HU."""
@@ -143,9 +146,9 @@ class _Inner:
             image[self.spleen] += np.float32(self.moire_hu) * wave
         share = np.clip((np.broadcast_to(self.z, image.shape)[self.cava] + 35) / 45, 0, 1)
         image[self.cava] = hu("cava_infrarenal") + share * (hu("cava") - hu("cava_infrarenal"))
+        image[self.cava] += np.float32(self.mixing) * self.lumps[self.cava]  # blood of legs and kidneys, not yet mixed
         for lumen in self.hollow:
-            held = hu(lumen.content) + 25 * self.filling[lumen.code]
-            lumen.paint(image, held if self.oral is None or lumen.content == "faeces" else self.oral)
+            lumen.paint(image, hu(lumen.content) + 25 * self.filling[lumen.code])
 
 
 def _chambers(canvas: Canvas) -> tuple[tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...]]:

@@ -8,6 +8,7 @@ from scipy.special import ndtri
 
 from napari_multiphase.labels import IDS_BY_NAME, IGNORE
 from napari_multiphase.phantom.atlas_body import DEPTH_UNIT_MM, BodyModel
+from napari_multiphase.phantom.atlas_calibre import widen_vessels
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array, Fields
 from napari_multiphase.phantom.atlas_gaps import hollow_kidneys
@@ -62,6 +63,8 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) ->
     if rng.random() < HOLLOW_SHARE:  # after the islands: no loop lies in a kidney
         hollow_kidneys(canvas, rng)
     _vessels(canvas, rng)
+    if spec.wide:
+        widen_vessels(canvas, rng)
     table = label_table()
     table[ISLAND] = IGNORE if lacks_gut else 0
     canvas.labels = table[canvas.tissue]
