@@ -187,7 +187,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     result: dict[str, Any] = {
-        "command": f"python benchmarks/resume_kills.py --trials {args.trials} --steps {args.steps}",
+        "command": " ".join(["python benchmarks/resume_kills.py --methods", *args.methods])
+        + f" --trials {args.trials} --steps {args.steps}",
         "machine": machine(),
         "methods": {},
     }

@@ -95,7 +95,7 @@ def main() -> None:
     """All models on all phantoms, a line each, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", required=True)
-    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--cases", type=int, default=10)
     arguments = parser.parse_args()
     # In one size; or in the sizes that `abdomen` is looked at in, whatever the card says.
     several = find_model("abdomen").card.further_sizes

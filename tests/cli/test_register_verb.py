@@ -74,8 +74,11 @@ def test_labels_images_and_points_travel_both_ways(registered: Path, sample: Pat
             "liver"
         ]
         assert liver.dsc > 0.9
-    image = tmp_path / "image.nii.gz"
+    image, other_name = tmp_path / "image.nii.gz", tmp_path / "liver and more.nii.gz"
+    other_name.write_bytes((sample / "arterial_labels.nii.gz").read_bytes())
     again = ("--through", registered, "--to", "venous", "--onto", sample / "venous.nii.gz", "--out", image)
+    assert run("carry", other_name, *again).exit_code == 0  # the same by another name: values tell that it holds labels
+    assert np.array_equal(read_labels(image).data, read_labels(tmp_path / "venous_from_other_labels.nii.gz").data)
     assert run("carry", sample / "arterial.nii.gz", *again).exit_code == 0
     moved = read_image(registered / "arterial_on_venous.nii.gz")
     assert np.array_equal(read_image(image).data, moved.data)
@@ -137,3 +140,38 @@ def test_mistakes_are_said_in_one_sentence(
     result = run(*filled, "--out", target)
     assert result.exit_code == 2 and words in result.output and result.output.count("error:") == 1
     assert not target.exists()
+
+
+def test_what_cannot_be_is_refused_in_a_sentence(sample: Path, registered: Path, tmp_path: Path) -> None:
+    aligned = ("--through", registered, "--to", "venous", "--out", tmp_path / "o.nii.gz")
+    for words, args in {
+        "does not run on mps": ("register", sample, "--out", tmp_path / "o", "--device", "mps"),
+        "leave one of them out": (
+            "segment",
+            sample,
+            "--out",
+            tmp_path / "o",
+            "--transform",
+            registered,
+            "--no-register",
+        ),
+        "multiphase register` wrote": ("segment", sample, "--out", tmp_path / "o", "--transform", tmp_path),
+        "there is no such file": ("carry", tmp_path / "gone.nii.gz", *aligned),
+    }.items():
+        result = run(*args)
+        assert result.exit_code == 2 and words in " ".join(result.stderr.split()), (words, result.output)
+        assert not (tmp_path / "o").exists()
+
+
+def test_no_register_looks_away_from_what_the_workspace_keeps(sample: Path, model: Path, tmp_path: Path) -> None:
+    from napari_multiphase.studies import Workspace, open_study
+
+    workspace = Workspace.create(tmp_path / "kept", open_study([sample]))
+    asked = ("--model", model, "--device", "cpu")
+    assert run("segment", workspace.folder, "--out", tmp_path / "a", *asked).exit_code == 0
+    kept = Workspace.open(workspace.folder).transform
+    assert kept is not None and kept.method == "rigid"
+    assert run("segment", workspace.folder, "--out", tmp_path / "b", *asked, "--no-register").exit_code == 0
+    methods = [json.loads((tmp_path / out / "report.json").read_text())["transform"]["method"] for out in "ab"]
+    assert methods == ["rigid", "identity"]
+    assert Workspace.open(workspace.folder).transform.method == "rigid"

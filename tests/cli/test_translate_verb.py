@@ -63,6 +63,18 @@ def test_a_pair_is_compared_with_the_real_scan(run, sample, translator, model, t
     assert "venous.nii.gz" in one_line(wrong) and not (tmp_path / "w").exists()
 
 
+def test_options_that_would_do_nothing_are_refused(run, sample, translator, model, tmp_path):
+    alone = ("translate", "--to", "venous", "--model", translator, "--out", tmp_path / "o")
+    labels = ("--labels", sample / "arterial_labels.nii.gz")
+    for words, args in {
+        "leave --no-compare out": (sample, *labels, "--no-compare"),
+        "and there is none": ("--arterial", sample / "arterial.nii.gz", *labels),
+        "give them with --labels": (sample, "--judge", model),
+    }.items():
+        assert words in one_line(run(*alone, *args))
+        assert not (tmp_path / "o").exists()
+
+
 def test_dicom_gives_nifti(run, sample_dicom, translator, tmp_path):
     result = run("translate", sample_dicom, "--to", "venous", "--model", translator, "--out", tmp_path / "o")
     assert result.exit_code == 0, result.output

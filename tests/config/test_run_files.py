@@ -66,7 +66,7 @@ def test_a_circle_is_refused(tmp_path):
         ({"validation": 3}, "validation: must be a group of"),
         ({"colour": 1}, r"run\.yaml: colour: is not known"),
         ({"method": "nonesuch"}, r"run\.yaml: there is no method"),
-        ({"extends": "none.yaml"}, r"none\.yaml cannot be read"),
+        ({"extends": "none.yaml"}, r"none\.yaml: there is no such run configuration"),
     ],
 )
 def test_a_wrong_field_is_one_sentence_that_names_it(tmp_path, values, words):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_multiphase.imaging.components import components, fill_holes, largest_component, remove_islands
+from napari_multiphase.imaging.components import components, fill_holes, largest_component
 
 
 def two_blobs() -> np.ndarray:
@@ -40,17 +40,6 @@ def test_random_masks_agree_with_scipy() -> None:
         mask = np.random.default_rng(seed).random((12, 14, 16)) < 0.25
         assert components(mask, 6)[1] == ndimage.label(mask)[1]
         assert components(mask)[1] == ndimage.label(mask, np.ones((3, 3, 3)))[1]
-
-
-def test_islands_go_per_label_and_the_rest_stays() -> None:
-    labels = two_blobs().astype(np.uint8) * 3
-    labels[0, 7, 9] = 5
-    labels[1, 1, 4] = 5  # touches label 3, but is an island of its own label
-    out = remove_islands(labels, 2)
-    assert out.dtype == np.uint8
-    assert np.array_equal(out == 3, two_blobs())
-    assert not (out == 5).any()
-    assert (remove_islands(labels, 19) > 0).sum() == 30
 
 
 def test_cavities_are_filled_and_bays_are_not() -> None:

@@ -239,7 +239,9 @@ REAL = Path(os.environ.get("MULTIPHASE_REAL_DATA", Path(__file__).parents[3] / "
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no label maps of people in {REAL}")
 def test_names_of_real_maps_are_understood() -> None:
-    for path in sorted(REAL.glob("*/labels.json")):
+    paths = sorted(REAL.glob("*/labels.json"))
+    assert len(paths) == 5
+    for path in paths:
         meanings = set(read_meanings(path).values())
         assert {IDS_BY_NAME[n] for n in ("liver", "spleen", "right kidney", "left kidney", "pancreas")} <= meanings
 

@@ -79,7 +79,7 @@ def guess(phase: Phase, confidence: float, **measures: float) -> PhaseGuess:
 
 
 def landmarks(aorta: float | None, liver: float | None, *kidneys: tuple[float, float]) -> Landmarks:
-    return Landmarks(aorta, liver, 1000.0, tuple(Kidney(150.0, hu, spread, None) for hu, spread in kidneys))
+    return Landmarks(aorta, liver, tuple(Kidney(150.0, hu, spread, None) for hu, spread in kidneys))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,6 @@ def test_a_changed_scan_is_noticed(folder: Path, study: Study, write_nifti: Writ
     Workspace.create(folder, study)
     write_nifti("scans/venous.nii.gz", box_of_tissue(5))
     workspace = Workspace.open(folder)
-    assert workspace.changed_sources() == (Phase.VENOUS,)
     with pytest.raises(UserError, match="has changed"):
         workspace.study()
     findings = workspace.study(accept_changed=True).findings
@@ -168,7 +167,6 @@ def test_a_lost_scan_is_said(folder: Path, study: Study) -> None:
     Workspace.create(folder, study)
     study.volumes[Phase.ARTERIAL].source.path.unlink()
     workspace = Workspace.open(folder)
-    assert workspace.changed_sources() == (Phase.ARTERIAL,)
     with pytest.raises(UserError, match="is gone"):
         workspace.study()
 
@@ -318,6 +316,9 @@ def test_what_is_no_json_is_refused(folder: Path, content: bytes) -> None:
 
 
 def test_a_folder_without_a_study_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        Workspace.open(folder)
+    folder.mkdir()
     with pytest.raises(UserError, match="holds no study"):
         Workspace.open(folder)
 

@@ -16,7 +16,7 @@ from napari_multiphase.io.transforms import FORWARD_FILE, write_transform
 from napari_multiphase.study import PhaseTransform
 from napari_multiphase.training import preflight
 from napari_multiphase.training.cache import case_sources, prepare_cases
-from napari_multiphase.training.preflight import check_cases
+from napari_multiphase.training.preflight import Problem, check_case, check_phases
 from napari_multiphase.volume import Phase
 
 
@@ -62,10 +62,14 @@ def bad_cases(folder: Path) -> dict[str, tuple[dict, str]]:
     }
 
 
+def problems_of(run) -> list[Problem]:
+    return [problem for s in case_sources(run) for problem in check_phases(run, s) + check_case(run, s)[0]]
+
+
 def test_every_kind_of_bad_case_is_named_at_once_and_nothing_is_trained(tmp_path):
     bad = bad_cases(tmp_path)
     run = make_run(tmp_path, [good(tmp_path, "fine"), *(case for case, _ in bad.values())])
-    problems = check_cases(run, case_sources(run))
+    problems = problems_of(run)
     said = {problem.case: [p.text for p in problems if p.case == problem.case] for problem in problems}
     assert said.keys() == bad.keys()
     for name, (_, sentence) in bad.items():
@@ -99,7 +103,7 @@ def test_a_method_of_pairs_says_which_case_has_none(tmp_path, monkeypatch):
     lone = good(tmp_path, "lone")
     del lone["arterial"]
     run = make_run(tmp_path, [lone])
-    (problem,) = check_cases(run, case_sources(run))
+    (problem,) = problems_of(run)
     assert problem.level == "warning" and "has no arterial scan" in problem.text
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,18 +61,24 @@ def _python() -> Iterator[Check]:
     yield Check("ok" if good else "broken", "Python", text if good else text + ": 3.11 or later is needed")
 
 
-_CORE = ("numpy", "scipy", "nibabel", "pydicom", "SimpleITK", "highdicom", "pydantic", "safetensors", "cc3d", "edt")
-
-
 def _core() -> Iterator[Check]:
-    gone = [name for name in _CORE if importlib.util.find_spec(name) is None]
+    core = [text for text in importlib.metadata.requires("napari-multiphase") or () if "extra ==" not in text]
+    gone = [name for text in core if not _is_installed(name := re.split(r"[^\w.-]", text)[0])]
     if gone:
         yield Check(
             "broken", "libraries", f"{', '.join(gone)} not found: pip install --force-reinstall napari-multiphase"
         )
     else:
         version = importlib.metadata.version("napari-multiphase")
-        yield Check("ok", "libraries", f"napari-multiphase {version} with all it needs")
+        yield Check("ok", "libraries", f"napari-multiphase {version} with all {len(core)} it needs")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _torch() -> Iterator[Check]:
@@ -95,8 +102,9 @@ def _torch() -> Iterator[Check]:
 def _bf16() -> Iterator[Check]:
     import torch
 
-    # mkldnn says whether bfloat16 is more than emulated.
-    fast = bool(getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)())
+    from napari_multiphase.inference.device import choose_precision
+
+    fast = choose_precision(torch.device("cpu")) is torch.bfloat16
     yield Check("ok", "CPU bfloat16", "yes" if fast else "no, float32 is used on the CPU")
 
 

@@ -48,6 +48,8 @@ def register(
     inputs = inputs_of(study, arterial, venous)
     if (arterial_labels is None) != (venous_labels is None):
         raise UserError("labels of one phase alone compare with nothing: give --arterial-labels and --venous-labels")
+    if device is Device.MPS:
+        raise UserError("a registration does not run on mps: choose the device auto, cpu or cuda")
     options = RegisterOptions(method=str(method), fixed=Phase(str(fixed)), device=str(device))  # type: ignore[arg-type]
     check_folder(out)
     with in_process("reading", quiet=as_json) as context:

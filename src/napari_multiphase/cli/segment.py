@@ -65,7 +65,9 @@ def segment(
         bool, typer.Option("--fast", help="Look at everything in one size only, where the model asks for several.")
     ] = False,
     format: Annotated[Format, typer.Option(help="Write DICOM SEG as well as NIfTI.")] = Format.NIFTI,
-    register: Annotated[bool, typer.Option(help="Align the phases rigidly before fusing.")] = True,
+    register: Annotated[
+        bool, typer.Option(help="Align the phases before fusing: as the workspace keeps it, else rigidly.")
+    ] = True,
     transform: Annotated[
         Path | None, typer.Option(help="Folder that register wrote: align the phases by it instead.")
     ] = None,
@@ -83,6 +85,8 @@ def segment(
     options = _options(str(device), phase_weight, branch_weight).model_copy(
         update={"fused_on": Phase(str(fused_on)), "further_sizes": () if fast else None}
     )
+    if transform is not None and not register:
+        raise UserError("--transform aligns the phases and --no-register does not: leave one of them out")
     check_folder(out)
     chosen = with_branches(find_model(model), options)
     if phase_weight is not None and traits_of(chosen.card.method, chosen.card.config).reads == "pair":
@@ -97,13 +101,13 @@ def segment(
         if not as_json:
             say_findings(opened)
         opened = _registered(context, opened, register, transform)
-        if study is not None and (study / "study.json").is_file():
-            tasks.keep(context, opened, study)
         if not as_json:
             for sentence in tasks.plan(context, opened, chosen, options)["sentences"]:
                 say(sentence)
         prediction = tasks.segment(context, opened, chosen, options)
         files = tasks.save(context, prediction, opened, out, str(format))  # type: ignore[arg-type]
+        if register and study is not None and (study / "study.json").is_file():
+            tasks.keep(context, opened, study)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     if as_json:
         say_json(report)
@@ -152,10 +156,13 @@ def _registered(context: Context, study: Study, wanted: bool, kept: Path | None)
 
     if kept is not None:
         return study.with_transform(read_transform(kept))
-    if len(study.phases) < 2 or study.transform is not None:
+    if len(study.phases) < 2:
         return study
-    rigid = RegisterOptions(method="rigid")
-    return study.with_transform(tasks.register(context, study, rigid) if wanted else PhaseTransform.identity())
+    if not wanted:
+        return study.with_transform(PhaseTransform.identity())
+    if study.transform is not None:
+        return study
+    return study.with_transform(tasks.register(context, study, RegisterOptions(method="rigid")))
 
 
 def say_findings(study: Study) -> None:

@@ -92,6 +92,8 @@ def export(
     _check_target(model_dir)
     if (run_dir / "run.yaml").is_file() and not (run_dir / "model").exists():
         raise UserError(f"{run_dir}: is not finished; go on with it by `multiphase train --resume {run_dir}`")
+    if not (run_dir / "model").is_dir():
+        raise UserError(f"{run_dir}: is no run; name the folder that `multiphase train` wrote")
     model = read_model(run_dir / "model")
     check_folder(model_dir)
     card = model.card.model_dump(mode="json", exclude={"weights_sha256"})

@@ -33,7 +33,7 @@ def translate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Label map of the scan that is translated: adds HU per structure and, compared, the S-score."
+            help="Label map of the scan that is translated: the comparison adds HU per structure and the S-score."
         ),
     ] = None,
     judge: Annotated[
@@ -46,12 +46,17 @@ def translate(
     Where the study holds the real scan of that phase too, the report says how close the image comes to it.
     """
     from napari_multiphase.config import TranslateOptions
+    from napari_multiphase.errors import UserError
     from napari_multiphase.inference.comparison import labels_for
     from napari_multiphase.io.models import find_translator
     from napari_multiphase.jobs import tasks
     from napari_multiphase.volume import Phase
 
     inputs, options, phase = inputs_of(study, arterial, venous), TranslateOptions(device=str(device)), Phase(str(to))  # type: ignore[arg-type]
+    if labels is not None and not compare:
+        raise UserError("--labels serves the comparison with the real scan: leave --no-compare out, or the labels")
+    if judge is not None and labels is None:
+        raise UserError("--judge segments for the S-score, which needs labels of the scan: give them with --labels")
     check_folder(out)
     chosen = find_translator(model)
     with in_process("reading", quiet=as_json) as context:
@@ -61,7 +66,9 @@ def translate(
             for sentence in tasks.plan_translation(context, opened, phase, chosen, options)["sentences"]:
                 say(sentence)
         wanted = compare and len(opened.phases) == len(Phase)
-        if labels is not None and phase.other in opened.volumes:
+        if labels is not None and not wanted:
+            raise UserError(f"--labels serves the comparison with a real {phase} scan, and there is none: leave it out")
+        if labels is not None:
             labels_for(opened, phase.other, labels)  # before the work, not after it
         translation = tasks.translate(context, opened, phase, chosen, options)
         if wanted:

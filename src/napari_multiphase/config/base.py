@@ -18,7 +18,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Rounds:
-    """How a coarse result is refined (RSTN; 1.4 of the specification).
+    """How a coarse result is refined (RSTN, PAPER 000).
 
     Attributes
     ----------

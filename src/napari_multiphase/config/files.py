@@ -61,6 +61,8 @@ def write_run(run: RunConfig, path: Path) -> None:
 def _merged(path: Path, depth: int) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such run configuration; `multiphase plan` writes one") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as a run configuration: {in_words(error)}; correct it") from error
     if not isinstance(values, dict):

@@ -25,7 +25,7 @@ from napari_multiphase.config.nets import (
 from napari_multiphase.volume import Phase
 
 SLICES = 3
-"""Neighbouring slices that RSTN and its translators read and write (its predecessor; 1.1 of the specification)."""
+"""Neighbouring slices that RSTN and its translators read and write (as its predecessor's do)."""
 CAFFE_SGD: dict[str, Any] = {"kind": "sgd", "lr": 1e-5, "momentum": 0.99, "weight_decay": 5e-4, "bias_factor": 2.0}
 
 

@@ -72,7 +72,7 @@ class UrimConfig(Settings):
     slices: Literal[1, 3, 5] = 3
     """Neighbouring slices that make one input; the centre one is segmented (Sec. 3.1: 3)."""
     fusion: Fusion = "sam"
-    """How the phases meet (Sec. 3.1; 3.4 of the specification). "sp": venous alone. "ilf": stacks concatenated. "dlf":
+    """How the phases meet (Sec. 3.1; Tables 1 and 3). "sp": venous alone. "ilf": stacks concatenated. "dlf":
     two decoders, concatenated before the classifier. At four levels: "mp" sum, "mw" two trainable scalars, "pa" channel
     attention with a gate that depends on the input (the public code's is constant), "sam" modality selection."""
     inpainting: bool = True

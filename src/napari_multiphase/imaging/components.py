@@ -37,14 +37,6 @@ def largest_component(mask: NDArray[Any], connectivity: Connectivity = 26) -> ND
     return parts == int(sizes.argmax())
 
 
-def remove_islands(labels: NDArray[Any], smallest_vox: int, connectivity: Connectivity = 26) -> NDArray[Any]:
-    """`labels` (D, H, W) without the connected parts of fewer than `smallest_vox` voxels; they become background."""
-    parts, count = components(labels, connectivity)
-    sizes = count_labels(parts, count + 1)
-    keep = sizes >= smallest_vox
-    return np.where(keep[parts], labels, labels.dtype.type(0))
-
-
 def large_components(mask: NDArray[Any], share: float, connectivity: Connectivity = 6) -> NDArray[np.bool_]:
     """The connected parts of `mask` (D, H, W) that hold at least `share` of the voxels of the largest, as bool."""
     out = np.zeros(mask.shape, bool)

@@ -10,7 +10,7 @@ by at most ``e = w * m_arterial + (1 - w) * m_venous``, and never too high, but 
 fused label is the full mixture's wherever it leads its kept rival by more than e + 1/255; elsewhere the full mixture
 gives the class that was chosen at most e + 1/255 less than its own best (`dropped_bound`).
 
-Confidence (PAPERS 3.2, Eq. 3, in its largest-over-second-largest form): M = 1 - exp(1 - r), r = p1 / p2. M is flat
+Confidence (PAPER 002, Eq. 3, in its largest-over-second-largest form): M = 1 - exp(1 - r), r = p1 / p2. M is flat
 above r = 10, so files hold ``round(255 * clip(log r / log 1000, 0, 1))``, which is monotone in M. For one phase r is
 taken before quantising. For the fused mixture only quantised probabilities exist: a second class below 1/510 counts as
 absent, so that above r = 170 the encoded value is off by up to a tenth of its range (M is 1 there either way).

@@ -1,6 +1,6 @@
 """One structure from coarse to fine: a coarse pass, then rounds in which networks see what the last round found.
 
-After PAPER 000's segmentor RSTN (1.4 of the specification). Implements: RSTN, coarse to fine in testing -> ``refine``.
+After PAPER 000's segmentor RSTN. Implements: RSTN, coarse to fine in testing -> ``refine``.
 Branches of a method (`Segmentor.combine`) are fused in every round, before the threshold.
 """
 

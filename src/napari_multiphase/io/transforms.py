@@ -57,7 +57,7 @@ def read_transform(folder: Path) -> PhaseTransform:
         fields = [_read_field(folder / name) for name in names]
         transform = PhaseTransform.from_dict(data, *fields)
     except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no {REPORT_FILE}: run the registration first") from error
+        raise UserError(f"{folder} holds no {REPORT_FILE}: name a folder that `multiphase register` wrote") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: run the registration again") from error
     if not is_rigid(transform.venous_to_arterial_mm):

@@ -14,6 +14,7 @@ from napari_multiphase.imaging.resample import resample
 from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.images import Kind, read_image, read_labels, write_on_source
 from napari_multiphase.io.transforms import read_transform
+from napari_multiphase.studies.scans import kind_by_content, kind_by_name
 from napari_multiphase.volume import Phase
 
 MOST_POINTS = 1_000_000
@@ -59,19 +60,22 @@ def _number(text: str | None, file: Path, line: int) -> float:
 
 
 def carry_image(file: Path, through: Path, to: Phase, out: Path, onto: Path | None) -> str:
-    """A label map (named "...labels...", nearest neighbour) or an image (linear) onto the grid of the scan `onto`.
+    """A label map (nearest neighbour) or an image (linear) onto the grid of the scan `onto`.
 
-    What the other scan does not show is 0 in a label map and -1024 HU in an image. Returns a sentence.
+    Its values tell which it is (`studies.scans.kind_by_content`). What the other scan does not show is 0 in a label map
+    and -1024 HU in an image. Returns a sentence.
 
     Raises
     ------
     UserError : a file cannot be read or written, or `onto` is missing.
     """
+    source = read_image(file)
     if onto is None:
         raise UserError(f"{file.name} takes the grid of the {to} scan: name that with --onto")
     transform, target = read_transform(through), read_image(Path(onto))
-    labels = "labels" in file.name
-    source = read_labels(file) if labels else read_image(file)
+    labels = kind_by_content(source, kind_by_name(file.name)) == "labels"
+    if labels:
+        source = read_labels(file)
     carried = resample(source.data, source.grid, target.grid, 0 if labels else 1, transform.into(to.other))
     kind: Kind = "labels" if labels else "image"
     write_on_source(out, carried, target, kind=kind, description=f"{to.other} {kind} on the {to} grid")

@@ -1,4 +1,4 @@
-"""Diffeomorphic demons with direction-dependent smoothing, the registration of HPN (PAPERS: hpn, registration).
+"""Diffeomorphic demons with direction-dependent smoothing, the registration of HPN (PAPER 001).
 
 Zhou et al., "Hyper-Pairing Network for Multi-Phase Pancreatic Ductal Adenocarcinoma Segmentation", MICCAI 2019, name
 "a variant of diffeomorphic demons with direction-dependent regularizations" and give no more; what is here:

@@ -59,7 +59,6 @@ class Landmarks:
 
     aorta_hu: float | None
     liver_hu: float | None
-    liver_ml: float
     kidneys: tuple[Kidney, ...]
 
 
@@ -68,12 +67,12 @@ def find_landmarks(volume: Volume) -> Landmarks:
     coarse = coarsen(volume)
     inside = coarse.hu[coarse.body]
     if inside.size < 500 or np.count_nonzero(inside > 300) > MOST_BONE * inside.size:
-        return Landmarks(None, None, 0.0, ())
+        return Landmarks(None, None, ())
     spine = find_spine(coarse)
-    liver_hu, liver_ml = find_liver(coarse, spine)
+    liver_hu = find_liver(coarse, spine)
     aorta_hu = find_aorta(coarse, spine)
     kidneys = find_kidneys(coarse, spine, liver_hu) if aorta_hu is not None else ()
-    return Landmarks(aorta_hu, liver_hu, liver_ml, kidneys)
+    return Landmarks(aorta_hu, liver_hu, kidneys)
 
 
 def coarsen(volume: Volume) -> Coarse:
@@ -211,8 +210,8 @@ def _longest_stretch(score: Image, mean: Image) -> NDArray[np.int64]:
     return np.array(best, int)
 
 
-def find_liver(coarse: Coarse, spine: NDArray[np.float64]) -> tuple[float | None, float]:
-    """Median HU and size in ml of the largest homogeneous soft tissue right of the spine; None below 150 ml."""
+def find_liver(coarse: Coarse, spine: NDArray[np.float64]) -> float | None:
+    """Median HU of the largest homogeneous soft tissue right of the spine; None below 150 ml."""
     sz, sy, sx = coarse.spacing_mm
     step = max(1, round(4.0 / sx))
     hu = ndimage.uniform_filter(coarse.hu, (1, step, step))[:, ::step, ::step]
@@ -222,12 +221,12 @@ def find_liver(coarse: Coarse, spine: NDArray[np.float64]) -> tuple[float | None
     soft = coarse.body[:, ::step, ::step] & right & (mean > 0) & (mean < 230) & (deviation < 22)
     labels, count = ndimage.label(ndimage.binary_erosion(soft))
     if not count:
-        return None, 0.0
+        return None
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     liver = labels == sizes.argmax()
     ml = float(sizes.max()) * sz * sy * sx * step * step / 1000
-    return (float(np.median(hu[liver])), ml) if ml >= 150 else (None, ml)
+    return float(np.median(hu[liver])) if ml >= 150 else None
 
 
 def find_kidneys(coarse: Coarse, spine: NDArray[np.float64], liver_hu: float | None) -> tuple[Kidney, ...]:

@@ -142,7 +142,9 @@ def read_study_file(path: Path) -> StudyFile:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent} holds no {STUDY_FILE}: it is not a study's folder") from error
+        if not path.parent.exists():
+            raise UserError(f"{path.parent}: there is no such folder; check the name") from error
+        raise UserError(f"{path.parent} holds no {STUDY_FILE}: give a folder that a study was saved in") from error
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged and cannot be read: restore it from a copy, or make a new study") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

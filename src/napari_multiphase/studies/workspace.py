@@ -157,18 +157,6 @@ class Workspace:
             warnings.append(Finding("warning", f"The kept registration cannot be used: {error}."))
         return Study(self.id, ordered, guesses, transform, (*warnings, *report(ordered, guesses)))
 
-    def changed_sources(self) -> tuple[Phase, ...]:
-        """The phases whose scan is gone, unreadable, or no longer what the study was made from."""
-        changed = []
-        for phase, entry in self._state.scans.items():
-            try:
-                same = self._load(phase, entry).source.sha256 == entry.sha256
-            except UserError:
-                same = False
-            if not same:
-                changed.append(phase)
-        return tuple(changed)
-
     def set_transform(self, transform: PhaseTransform | None) -> None:
         """Keep (or drop) the transform between the phases, in ``study.json`` and as ITK files beside it.
 

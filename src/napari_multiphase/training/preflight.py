@@ -33,11 +33,6 @@ class Problem:
         return f"{self.case}: {self.text}"
 
 
-def check_cases(run: RunConfig, cases: Sequence[CaseSource]) -> list[Problem]:
-    """Read every case and name what is wrong: geometry, values, labels, pairs."""
-    return [problem for source in cases for problem in check_phases(run, source) + check_case(run, source)[0]]
-
-
 def check_phases(run: RunConfig, source: CaseSource) -> list[Problem]:
     """What the run's method lacks in a case that has an image; nothing is read."""
     pair = method_config(run.method, run.method_config).traits.reads == "pair"
