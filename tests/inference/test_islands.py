@@ -179,28 +179,28 @@ def test_a_scan_without_the_livers_company_keeps_no_organ() -> None:
     chest, out = without_islands(found(labels.copy()), knows, GRID)
     assert not out.abdomen and (chest.labels == np.where(labels == LIVER, 0, labels)).all(), "aorta and heart may stay"
     labels[18:24, 30:60, 60:90] = 0
-    labels[14:24, 30:60, 0:60] = SPLEEN
+    labels[14:24, 30:76, 0:60] = SPLEEN
     result, out = without_islands(found(labels.copy()), knows, GRID)
     assert out.abdomen and (result.labels == LIVER).sum() >= 12 * 24 * 24 and LIVER in ORGANS
     alone = without_islands(found(two_parts()), [LIVER], GRID)[1]
     assert alone.abdomen, "a model that knows no company cannot miss it"
 
 
-@pytest.mark.parametrize(("wide", "abdomen"), [(17, False), (35, True)])
+@pytest.mark.parametrize(("wide", "abdomen"), [(8, False), (29, False), (31, True)])
 def test_a_spleen_and_a_little_kidney_in_a_head_are_no_company(wide: int, abdomen: bool) -> None:
-    """44 ml of spleen, and 11 ml of kidney, as was once found in a head, or 23 ml."""
+    """44 ml of spleen, and 11 ml of kidney, as was once found in a head, or 39 ml, or 41."""
     labels = two_parts()
-    labels[:, 60:93, 0:33], labels[:, 44:60, 60 : 60 + wide] = SPLEEN, KIDNEY
+    labels[:, 60:93, 0:33], labels[:, 63:96, 60 : 60 + wide] = SPLEEN, KIDNEY
     result, out = without_islands(found(labels), [LIVER, SPLEEN, 3, KIDNEY, AORTA], GRID)
     assert out.abdomen == abdomen == bool((result.labels == LIVER).any())
 
 
 @pytest.mark.parametrize(("first", "wide", "abdomen"), [(11, 75, False), (13, 75, True), (0, 74, True)])
 def test_a_kidney_beside_the_lungs_is_no_company(first: int, wide: int, abdomen: bool) -> None:
-    """23 ml of kidney through all 24 slices, and lungs of 40.5 cm2 (40.0 where they are less wide) from one on."""
+    """43 ml of kidney through all 24 slices, and lungs of 40.5 cm2 (40.0 where they are less wide) from one on."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[first:, :, :wide] = LUNGS
-    labels[:, :, 85:91], labels[:, :, 91:93], labels[:, :, 93:] = KIDNEY, AORTA, LIVER
+    labels[:, :, 80:91], labels[:, :, 91:93], labels[:, :, 93:] = KIDNEY, AORTA, LIVER
     result, out = without_islands(found(labels.copy()), [LIVER, SPLEEN, 3, KIDNEY, AORTA], GRID)
     assert out.abdomen is abdomen
     left = labels if abdomen else np.where(np.isin(labels, (KIDNEY, LIVER)), 0, labels)

@@ -25,7 +25,7 @@ long, thin or pinched and break more easily."""
 OTHER_SHARE = 0.3
 """A part that goes is another structure's where so much of what touches it is that structure, and so many of its voxels
 had that structure as their second class, on the mean of both shares."""
-COMPANY_ML = {"spleen": 20.0, "right kidney": 20.0, "left kidney": 20.0, "aorta": 5.0}
+COMPANY_ML = {"spleen": 40.0, "right kidney": 40.0, "left kidney": 40.0, "aorta": 5.0}
 """Whoever has two of these shows an abdomen; a kidney beside the lungs is none."""
 LUNGS_CM2 = 40.0
 """Slices with more of the lungs than this show them, not their lowest corners."""
