@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from typer.testing import CliRunner, Result
 
 from napari_multiphase.cli import app
-from napari_multiphase.io.images import read_image, read_labels
+from napari_multiphase.io.images import read_image, read_labels, write_on_source
 from napari_multiphase.io.transforms import read_transform
 from napari_multiphase.metrics import evaluate
 from napari_multiphase.volume import Phase
@@ -79,6 +79,13 @@ def test_labels_images_and_points_travel_both_ways(registered: Path, sample: Pat
     again = ("--through", registered, "--to", "venous", "--onto", sample / "venous.nii.gz", "--out", image)
     assert run("carry", other_name, *again).exit_code == 0  # the same by another name: values tell that it holds labels
     assert np.array_equal(read_labels(image).data, read_labels(tmp_path / "venous_from_other_labels.nii.gz").data)
+    sure = tmp_path / "arterial_confidence.nii.gz"
+    scan = read_image(sample / "arterial.nii.gz")
+    everywhere = np.full(scan.data.shape, 200, np.uint8)
+    write_on_source(sure, everywhere, scan, kind="confidence")
+    assert run("carry", sure, *again).exit_code == 0
+    carried = read_image(image).data
+    assert carried.min() >= 0 and np.quantile(carried, 0.9) == pytest.approx(200 / 255, abs=0.01)
     assert run("carry", sample / "arterial.nii.gz", *again).exit_code == 0
     moved = read_image(registered / "arterial_on_venous.nii.gz")
     assert np.array_equal(read_image(image).data, moved.data)

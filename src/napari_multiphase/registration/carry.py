@@ -15,7 +15,7 @@ from napari_multiphase.io.atomic import atomic_path
 from napari_multiphase.io.images import Kind, read_image, read_labels, write_on_source
 from napari_multiphase.io.transforms import read_transform
 from napari_multiphase.studies.scans import kind_by_content, kind_by_name
-from napari_multiphase.volume import Phase
+from napari_multiphase.volume import Phase, Volume
 
 MOST_POINTS = 1_000_000
 AXES = ("x", "y", "z")
@@ -60,10 +60,10 @@ def _number(text: str | None, file: Path, line: int) -> float:
 
 
 def carry_image(file: Path, through: Path, to: Phase, out: Path, onto: Path | None) -> str:
-    """A label map (nearest neighbour) or an image (linear) onto the grid of the scan `onto`.
+    """A label map (nearest neighbour), a confidence map or an image (linear) onto the grid of the scan `onto`.
 
-    Its values tell which it is (`studies.scans.kind_by_content`). What the other scan does not show is 0 in a label map
-    and -1024 HU in an image. Returns a sentence.
+    Its values tell which it is (`studies.scans.kind_by_content`). What the other scan does not show is -1024 HU in an
+    image and 0 elsewhere. Returns a sentence.
 
     Raises
     ------
@@ -73,10 +73,18 @@ def carry_image(file: Path, through: Path, to: Phase, out: Path, onto: Path | No
     if onto is None:
         raise UserError(f"{file.name} takes the grid of the {to} scan: name that with --onto")
     transform, target = read_transform(through), read_image(Path(onto))
-    labels = kind_by_content(source, kind_by_name(file.name)) == "labels"
-    if labels:
+    kind = _kind(source, file.name)
+    if kind == "labels":
         source = read_labels(file)
-    carried = resample(source.data, source.grid, target.grid, 0 if labels else 1, transform.into(to.other))
-    kind: Kind = "labels" if labels else "image"
+    grids, way = (source.grid, target.grid), transform.into(to.other)
+    outside = 0.0 if kind == "confidence" else None  # else as usual
+    carried = resample(source.data, *grids, 0 if kind == "labels" else 1, way, background=outside)
+    if kind == "confidence":
+        carried = np.rint(carried * (255 if carried.max(initial=0) <= 1 else 1)).astype(np.uint8)
     write_on_source(out, carried, target, kind=kind, description=f"{to.other} {kind} on the {to} grid")
     return f"{kind} carried to the {to} scan: {out}"
+
+
+def _kind(source: Volume, name: str) -> Kind:
+    found = kind_by_content(source, kind_by_name(name))
+    return found if found in ("labels", "confidence") else "image"
