@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.atlas_canvas import Canvas
-from napari_multiphase.phantom.atlas_tissues import CODES, FLESH, ISLAND, PORTAL_BRANCH, TWIG, VISCERAL
+from napari_multiphase.phantom.atlas_tissues import ASCITES, CODES, FLESH, ISLAND, PORTAL_BRANCH, TWIG, VISCERAL
 
 
 class Calibre(NamedTuple):
@@ -29,7 +29,7 @@ CALIBRES = {
     IDS_BY_NAME["portal and splenic vein"]: Calibre(0.4, 2.5, 1.0),
 }
 GIVES_WAY = (
-    *(VISCERAL, FLESH, ISLAND, TWIG, PORTAL_BRANCH, IDS_BY_NAME["liver"]),
+    *(VISCERAL, FLESH, ISLAND, TWIG, PORTAL_BRANCH, ASCITES, IDS_BY_NAME["liver"]),
     *(CODES[name] for name in ("muscle", "hepatic vein", "vein", "mesentery")),
 )
 """What a wide vessel takes the place of; all else keeps its own."""

@@ -12,7 +12,10 @@ from napari_multiphase.phantom.atlas_gut import fill, hold_contrast
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
 from napari_multiphase.phantom.atlas_tissues import (
     AIR,
+    ASCITES,
     CODES,
+    COLLAPSED,
+    EFFUSION,
     FLESH,
     ISLAND,
     PORTAL_BRANCH,
@@ -95,6 +98,7 @@ def paint_hu(canvas: Canvas, subject: Subject, spec: AtlasSpec) -> dict[Phase, A
 def _tissues() -> dict[int, str]:
     found = {CODES[name]: tissue for name, tissue in TISSUE_OF.items()}
     found |= {SUBCUTANEOUS: "fat", VISCERAL: "fat", SKIN: "skin", ISLAND: "gut_wall", FLESH: "muscle"}
+    found |= {EFFUSION: "csf", COLLAPSED: "gut_wall", ASCITES: "cyst"}
     return found | {PORTAL_BRANCH: "portal", TWIG: "portal", CODES["airway"]: "lung"}
 
 

@@ -24,7 +24,8 @@ CENTRE_MM = (10.0, 55.0)
 _SOLID, _SOFT = (0.13, -0.25, 0.25), (0.22, -0.3, 0.45)
 OWN_SIZES = {
     **dict.fromkeys(("liver", "right kidney", "left kidney"), _SOLID),
-    **dict.fromkeys(("spleen", "pancreas", "gallbladder", "colon"), _SOFT),
+    **dict.fromkeys(("pancreas", "gallbladder", "colon"), _SOFT),
+    "spleen": (0.25, -0.4, 0.45),
     "stomach": (0.35, -0.25, 0.7),
 }
 """Organs that also grow and move on their own, and how much (`Organ.growth`): a stomach may be empty."""

@@ -11,6 +11,7 @@ from napari_multiphase.phantom.atlas_body import DEPTH_UNIT_MM, BodyModel
 from napari_multiphase.phantom.atlas_calibre import widen_vessels
 from napari_multiphase.phantom.atlas_canvas import Canvas
 from napari_multiphase.phantom.atlas_fields import Array, Fields
+from napari_multiphase.phantom.atlas_fluid import flood_belly, flood_chest
 from napari_multiphase.phantom.atlas_gaps import hollow_kidneys
 from napari_multiphase.phantom.atlas_hu import paint_hu
 from napari_multiphase.phantom.atlas_lesions import add_lesions
@@ -62,6 +63,9 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) ->
     _islands(canvas, np.array(body.wall[where]), lacks_gut, rng)
     if rng.random() < HOLLOW_SHARE:  # after the islands: no loop lies in a kidney
         hollow_kidneys(canvas, rng)
+    if spec.wide:
+        flood_chest(canvas, subject.rng("atlas_fluid"))
+        flood_belly(canvas, np.array(body.wall[where]), subject.rng("atlas_ascites"))
     _vessels(canvas, rng)
     if spec.wide:
         widen_vessels(canvas, rng)

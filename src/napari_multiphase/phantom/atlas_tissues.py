@@ -39,9 +39,9 @@ OTHERS = MappingProxyType(
 )
 """Tissues beside the label table, and their codes: "body" is whatever a map does not tell apart, completed later."""
 
-SUBCUTANEOUS, VISCERAL, SKIN, ISLAND, FLESH, PORTAL_BRANCH, TWIG = range(64, 71)
+SUBCUTANEOUS, VISCERAL, SKIN, ISLAND, FLESH, PORTAL_BRANCH, TWIG, EFFUSION, COLLAPSED, ASCITES = range(64, 74)
 """Tissues that are drawn anew for each subject: fat of two kinds, skin, loops and flesh in an empty abdomen, branches
-of the portal vein inside the liver, small vessels."""
+of the portal vein inside the liver, small vessels, fluid in the chest, lung without air, fluid in the belly."""
 
 CODES = MappingProxyType({**IDS_BY_NAME, **OTHERS})
 """Every name that a map may use, and its code."""
@@ -121,4 +121,5 @@ def label_table() -> NDArray[np.uint8]:
     for name, code in CODES.items():
         table[code] = code if code in STRUCTURES else _IDS.get(name, BACKGROUND)
     table[PORTAL_BRANCH] = IDS_BY_NAME["liver"]
+    table[COLLAPSED] = IDS_BY_NAME["lungs"]
     return table

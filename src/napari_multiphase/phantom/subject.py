@@ -40,6 +40,8 @@ PURPOSES = (
     "atlas_hu",
     "atlas_texture",
     "atlas_scan",
+    "atlas_fluid",
+    "atlas_ascites",
 )
 """Each has its own stream, so that a change to one structure leaves all others as they were. Append only."""
 

@@ -20,7 +20,7 @@ from napari_multiphase.volume import Phase
 
 PHANTOM_VERSION = 1
 """Grows when the same spec gives other voxels."""
-ATLAS_VERSION = 4
+ATLAS_VERSION = 5
 """The same, for phantoms of label maps."""
 ATLASES = "MULTIPHASE_ATLASES"
 
