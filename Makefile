@@ -48,7 +48,8 @@ runs/abdomen-still-five-s1/model/model.json: runs/abdomen-five-s1/model/model.js
 runs/abdomen-next-four-s1/model/model.json: runs/abdomen-still-four-s1/model/model.json
 runs/abdomen-next-five-s1/model/model.json: runs/abdomen-still-five-s1/model/model.json
 runs/abdomen-large-five-s1/model/model.json: runs/abdomen-next-five-s1/model/model.json
-runs/abdomen-s1/model/model.json: runs/abdomen-large-five-s1/model/model.json
+runs/abdomen-oral-five-s1/model/model.json: runs/abdomen-large-five-s1/model/model.json
+runs/abdomen-s1/model/model.json: runs/abdomen-oral-five-s1/model/model.json
 runs/abdomen-last-four-s1/model/model.json: runs/abdomen-next-four-s1/model/model.json
 runs/abdomen-wide-four-s1/model/model.json: runs/abdomen-last-four-s1/model/model.json
 model-abdomen: runs/abdomen-wide-four-s1/model/model.json

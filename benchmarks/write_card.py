@@ -47,7 +47,7 @@ def real_metrics(result: dict[str, Any], judged: dict[str, Any], of: str = "") -
     studies = {row["study"]: row for row in result["studies"]}
     dice = next(row["dice_against_label_map"] for row in judged["studies"] if "dice_against_label_map" in row)
     whose = (
-        f"; Dice is that of '{of}', which left that person's map out and stopped before this one's last part"
+        f"; Dice is that of '{of}', which left that person's map out and stopped before this one's last two parts"
         if of
         else ""
     )

@@ -17,7 +17,11 @@ GRID = Grid((50, 60, 70), (2.0, 2.0, 2.0), (-50.0, -60.0, -70.0))
 KIDNEY = IDS_BY_NAME["right kidney"]
 
 
-def _trunk(seed: int) -> tuple[Canvas, np.ndarray]:
+def _fields(seed: int) -> Fields:
+    return Fields(np.random.default_rng(seed), GRID.shape, 2.0)
+
+
+def _trunk(fields: Fields) -> tuple[Canvas, np.ndarray]:
     """A box of fat with a liver on its right wall and a kidney behind, both lungs above; mm to the box's surface."""
     z, y, x = (o + s * np.arange(n) for o, s, n in zip(GRID.origin_mm, GRID.spacing_mm, GRID.shape, strict=True))
     wall = np.maximum(np.abs(y)[:, None] - 50, np.abs(x)[None, :] - 60) * np.ones((len(z), 1, 1))
@@ -26,7 +30,6 @@ def _trunk(seed: int) -> tuple[Canvas, np.ndarray]:
     tissue[(z[:, None, None] < 0) & (np.hypot(y - 30, 0)[None, :, None] < 12) & (np.abs(x - 20) < 12)] = KIDNEY
     tissue[(wall < 0) & (z > 10)[:, None, None]] = LUNGS
     tissue[:, :, np.abs(x) < 3] = AIR
-    fields = Fields(np.random.default_rng(seed), GRID.shape, 2.0)
     depth = np.full(GRID.shape, 40, np.float32)
     return Canvas(GRID, tissue, depth, np.empty(0, np.uint8), fields(14.0), fields(3.0), fields), wall.astype(np.int8)
 
@@ -39,7 +42,7 @@ def _always(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_fluid_lies_behind_and_collapsed_lung_on_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _always(monkeypatch)
-    canvas, _ = _trunk(seed)
+    canvas, _ = _trunk(_fields(seed))
     before = canvas.tissue.copy()
     flood_chest(canvas, np.random.default_rng(seed))
     changed = canvas.tissue != before
@@ -57,7 +60,7 @@ def test_fluid_lies_behind_and_collapsed_lung_on_it(seed: int, monkeypatch: pyte
 @pytest.mark.parametrize("seed", range(10))
 def test_ascites_takes_fat_and_a_film_of_the_liver(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _always(monkeypatch)
-    canvas, wall = _trunk(seed)
+    canvas, wall = _trunk(_fields(seed))
     before = canvas.tissue.copy()
     kidney = np.argwhere(before == KIDNEY) * 2.0
     flood_belly(canvas, wall, np.random.default_rng(seed))
@@ -75,9 +78,9 @@ def test_ascites_takes_fat_and_a_film_of_the_liver(seed: int, monkeypatch: pytes
 
 
 def test_only_some_subjects_hold_fluid() -> None:
-    found = []
+    found, fields = [], _fields(0)
     for seed in range(80):
-        canvas, wall = _trunk(seed)
+        canvas, wall = _trunk(fields)
         flood_chest(canvas, np.random.default_rng(seed))
         flood_belly(canvas, wall, np.random.default_rng(1000 + seed))
         found.append([np.isin(canvas.tissue, [EFFUSION, COLLAPSED]).any(), (canvas.tissue == ASCITES).any()])
@@ -92,7 +95,7 @@ def test_fluid_is_no_organ_and_lung_without_air_is_lung() -> None:
 
 def test_a_map_without_lungs_or_kidneys_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     _always(monkeypatch)
-    canvas, wall = _trunk(0)
+    canvas, wall = _trunk(_fields(0))
     canvas.tissue[np.isin(canvas.tissue, [LUNGS, KIDNEY])] = VISCERAL
     flood_chest(canvas, np.random.default_rng(0))
     flood_belly(canvas, wall, np.random.default_rng(0))
