@@ -22,6 +22,8 @@ from napari_multiphase.inference.segment import segment
 from napari_multiphase.io.models import find_model
 from napari_multiphase.labels import name_of
 from napari_multiphase.phantom import AtlasSpec, make_atlas_phantom
+from napari_multiphase.phantom.atlas_fluid import CHEST_SHARE
+from napari_multiphase.phantom.subject import Subject
 from napari_multiphase.study import Study
 from napari_multiphase.training.phantoms import ATLASES
 from napari_multiphase.volume import Grid, Phase
@@ -35,12 +37,22 @@ LEAST, MOST, GAP = 15, 36, 3
 ABDOMINAL = sorted(set(ORGANS) - set(CHEST))
 
 
+def has_fluid(number: int) -> bool:
+    """Whether the phantom `number` holds fluid beside its lungs, or lung without air: some of the wide ones do."""
+    return is_wide(number) and Subject(FIRST_SEED + number, wide=True).rng("atlas_fluid").random() < CHEST_SHARE
+
+
+def is_wide(number: int) -> bool:
+    """Whether its HU are of any contrast."""
+    return number % 4 > 1
+
+
 def chest(folder: Path, number: int) -> Study | None:
     """One phase of the phantom `number`, above its abdomen; None where too little of it is left."""
     phase = list(Phase)[number % 2]
     files = {"atlas": folder / "labels.nii.gz", "names": folder / "labels.json"}
     made = make_atlas_phantom(
-        AtlasSpec(SHAPE, SPACING_MM, FIRST_SEED + number, "none", 8.0, wide=number % 4 > 1, **files)
+        AtlasSpec(SHAPE, SPACING_MM, FIRST_SEED + number, "none", 8.0, wide=is_wide(number), **files)
     )
     volume, labels = made.volumes[phase], made.labels[phase]
     first = int(np.flatnonzero(np.isin(labels, ABDOMINAL[:4]).any((1, 2))).max()) + GAP
@@ -55,9 +67,10 @@ def chest(folder: Path, number: int) -> Study | None:
 def main() -> None:
     """All chests, a line each, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="abdomen")
     parser.add_argument("--cases", type=int, default=12, help="Of each map.")
     given = parser.parse_args()
-    model, rows = find_model("abdomen"), []
+    model, rows = find_model(given.model), []
     for name in MAPS:
         for number in range(given.cases):
             study = chest(Path(os.environ.get(ATLASES, ".")) / name, number)
@@ -67,13 +80,14 @@ def main() -> None:
             found, voxel_ml = np.asarray(result.fused_labels), next(iter(study.volumes.values())).grid.voxel_ml
             ml = np.bincount(found.ravel(), minlength=256) * voxel_ml
             invented = {name_of(label): round(float(ml[label]), 1) for label in ABDOMINAL if ml[label] >= 1}
-            rows.append({"map": name, "number": number, "invented_ml": invented})
-            print(name, number, invented or "nothing invented", flush=True)
-    clean = sum(not row["invented_ml"] for row in rows)
-    print(f"{clean} of {len(rows)} chests without abdominal organs")
-    RESULT.write_text(
-        json.dumps({"chests": len(rows), "without_abdominal_organs": clean, "rows": rows}, indent=2) + "\n"
-    )
+            rows.append({"map": name, "number": number, "fluid": has_fluid(number), "invented_ml": invented})
+            print(name, number, "fluid" * has_fluid(number), invented or "nothing invented", flush=True)
+    told = {}
+    for kind, fluid in (("without fluid", False), ("with fluid", True)):
+        clean = [not row["invented_ml"] for row in rows if row["fluid"] == fluid]
+        told[kind] = {"chests": len(clean), "without_abdominal_organs": sum(clean)}
+        print(f"{kind}: {sum(clean)} of {len(clean)} chests without abdominal organs")
+    RESULT.write_text(json.dumps({"model": given.model, **told, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,15 @@ def test_ascites_takes_fat_and_a_film_of_the_liver(seed: int, monkeypatch: pytes
     assert (canvas.depth_mm[left] > 0).all() and (canvas.depth_mm[left] <= away[left] + 4).all()
 
 
+def test_without_a_film_liver_keeps_its_surface(monkeypatch: pytest.MonkeyPatch) -> None:
+    _always(monkeypatch)
+    monkeypatch.setattr(atlas_fluid, "FILM_MM", 0.0)
+    canvas, wall = _trunk(_fields(0))
+    before = canvas.tissue == LIVER
+    flood_belly(canvas, wall, np.random.default_rng(0))
+    assert ((canvas.tissue == LIVER) == before).all() and (canvas.tissue == ASCITES).any()
+
+
 def test_only_some_subjects_hold_fluid() -> None:
     found, fields = [], _fields(0)
     for seed in range(80):

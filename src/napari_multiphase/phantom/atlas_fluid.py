@@ -67,11 +67,11 @@ def flood_belly(canvas: Canvas, wall_mm: NDArray[np.int8], rng: np.random.Genera
         fat &= canvas.fields(14.0) > np.float32(ndtri(1 - share))
     tissue[fat] = ASCITES
     outer = np.minimum(-wall_mm.astype(np.float32), _away_mm(canvas, [LUNGS, EFFUSION, COLLAPSED]))
-    rest = outer - np.float32(film) * np.clip(1 + np.float32(0.5) * canvas.coarse, 0, 2)
+    rest = np.maximum(outer, 0) - np.float32(film) * np.clip(1 + np.float32(0.5) * canvas.coarse, 0, 2)
     organ = np.isin(tissue, [LIVER, SPLEEN])
-    tissue[organ & (rest <= 0)] = ASCITES
-    kept = organ & (rest > 0)
-    canvas.depth_mm[kept] = np.minimum(canvas.depth_mm[kept], rest[kept])
+    tissue[organ & (rest < 0)] = ASCITES
+    kept = organ & (rest >= 0)
+    canvas.depth_mm[kept] = np.minimum(canvas.depth_mm[kept], np.maximum(rest[kept], 1))
 
 
 def _away_mm(canvas: Canvas, codes: list[int]) -> Array:
