@@ -20,8 +20,10 @@ from napari_multiphase.volume import Phase
 
 PHANTOM_VERSION = 1
 """Grows when the same spec gives other voxels."""
-ATLAS_VERSION = 5
+ATLAS_VERSION = 6
 """The same, for phantoms of label maps."""
+DONOR_SHARE = 0.5
+"""Subjects whose organs slide and of whom some are another map's."""
 ATLASES = "MULTIPHASE_ATLASES"
 
 
@@ -72,8 +74,9 @@ class PhantomSource:
         spec = asdict(self.spec)
         if not isinstance(self.spec, AtlasSpec):
             return {"phantom": spec, "version": PHANTOM_VERSION}
-        spec = {key: value for key, value in spec.items() if key not in {"atlas", "names", "cache"}}
-        return {"phantom": spec, "map": fingerprint(self.spec.atlas, self.spec.names), "version": ATLAS_VERSION}
+        spec = {key: value for key, value in spec.items() if key not in {"atlas", "names", "cache", "donor"}}
+        maps = [fingerprint(*files) for files in ((self.spec.atlas, self.spec.names), self.spec.donor) if files]
+        return {"phantom": spec, "maps": maps, "version": ATLAS_VERSION}
 
     def read(self) -> RawCase:
         """Make it. Its true motion is not told: pairs are registered as a patient's would be."""
@@ -104,9 +107,12 @@ def _spec(run: RunConfig, data: PhantomConfig, number: int) -> PhantomSpec:
     shares = np.array([atlas.share for atlas in data.atlases])
     chosen = data.atlases[int(rng.choice(len(shares), p=shares / shares.sum()))]
     labels, names = atlas_files(chosen)
-    motion, wide, warp = data.motion_mm, data.wide, data.warp
+    donors = [atlas for atlas in data.atlases if atlas is not chosen]
+    donor = None
+    if data.slide and donors and rng.random() < DONOR_SHARE:
+        donor = atlas_files(donors[int(rng.integers(len(donors)))])
     return AtlasSpec(
-        data.case_vox, run.spacing_mm, seed, pathology, motion, atlas=labels, names=names, wide=wide, warp=warp
+        **asdict(plain), atlas=labels, names=names, wide=data.wide, warp=data.warp, slide=data.slide, donor=donor
     )
 
 
