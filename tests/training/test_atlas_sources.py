@@ -100,6 +100,7 @@ STARTS = {
     "abdomen-large-five": "abdomen-next-five-s1",
     "abdomen-oral-five": "abdomen-large-five-s1",
     "abdomen": "abdomen-oral-five-s1",
+    "abdomen-sliding-five": "abdomen-s1",
     "abdomen-still-four": "abdomen-four-s1",
     "abdomen-next-four": "abdomen-still-four-s1",
     "abdomen-last-four": "abdomen-next-four-s1",
