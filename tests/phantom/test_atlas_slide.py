@@ -15,7 +15,7 @@ from napari_multiphase.volume import Grid
 
 SHAPE = (60, 60, 90)
 GRID = Grid(SHAPE, (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
-MOVING = [CODES[name] for group in GROUPS for name in group.names]
+MOVING = [code for group in GROUPS for code in group.codes]
 PANCREAS, STOMACH, COLON, LIVER, AORTA = (CODES[n] for n in ("pancreas", "stomach", "colon", "liver", "aorta"))
 
 
@@ -96,6 +96,14 @@ def test_a_donor_whose_organs_reach_out_of_the_canvas(shift: tuple[int, int, int
     canvas = _canvas(codes)
     slide_organs(canvas, _wall(), np.random.default_rng(1), _body(np.roll(codes, shift, (0, 1, 2))))
     assert (canvas.tissue == PANCREAS).any()
+
+
+def test_a_subject_keeps_its_own_of_what_the_donor_lacks() -> None:
+    codes, theirs = _codes(), _codes()
+    theirs[theirs == STOMACH] = BODY
+    canvas = _canvas(codes)
+    slide_organs(canvas, _wall(), np.random.default_rng(4), _body(theirs))
+    assert (canvas.tissue == STOMACH).sum() > 0.4 * (codes == STOMACH).sum()
 
 
 def test_a_subject_without_a_pancreas_keeps_its_own_organs() -> None:

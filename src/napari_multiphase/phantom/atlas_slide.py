@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_multiphase.imaging.components import bounding_box
 from napari_multiphase.labels import IDS_BY_NAME
 from napari_multiphase.phantom.atlas_body import DEPTH_UNIT_MM, BodyModel, depth_of
 from napari_multiphase.phantom.atlas_canvas import Canvas
@@ -21,6 +22,8 @@ from napari_multiphase.phantom.atlas_tissues import BODY, CODES
 
 SLIDE_SHARE = 0.7
 """Subjects whose organs slide."""
+DONOR_SHARE = 0.5
+"""Subjects that are given a donor, where their organs may slide."""
 FIELD_MM, MARGIN_MM = 22.0, 24.0
 """Scale of an organ's own deformation, and the room it may move in."""
 PANCREAS = IDS_BY_NAME["pancreas"]
@@ -40,6 +43,11 @@ class Sliding(NamedTuple):
     shift_mm: float
     thick_mm: float
     lent: bool = False
+
+    @property
+    def codes(self) -> list[int]:
+        """Of the names."""
+        return [CODES[name] for name in self.names]
 
 
 GROUPS = (
@@ -63,12 +71,13 @@ def slide_organs(canvas: Canvas, wall_mm: NDArray[np.int8], rng: np.random.Gener
         return
     own = canvas.tissue.copy()
     lent = own if donor is None else _in_place(donor, canvas, own)
-    moving = [CODES[name] for group in GROUPS for name in group.names]
+    moving = [code for group in GROUPS for code in group.codes]
     canvas.tissue[np.isin(own, moving)] = BODY
     free = np.isin(canvas.tissue, GIVES_WAY) & (wall_mm < 0)
     fields = Fields(rng, own.shape, canvas.grid.spacing_mm[0])
     for group in GROUPS:
-        _lay(canvas, free, lent if group.lent else own, group, fields, rng)
+        held = group.lent and np.isin(lent, group.codes).any()
+        _lay(canvas, free, lent if held else own, group, fields, rng)
     canvas.depth_mm[...] = depth_of(canvas.tissue).astype(np.float32) * np.float32(DEPTH_UNIT_MM)
 
 
@@ -82,9 +91,8 @@ def _lay(
 ) -> None:
     """The group's organs of `source`, deformed, into the voxels of the canvas that are free; both are changed."""
     step_mm = canvas.grid.spacing_mm[0]
-    codes = [CODES[name] for name in group.names]
     place, swell = rng.normal(0, group.shift_mm, 3), float(rng.normal(0, group.thick_mm))
-    where = _box(np.isin(source, codes), int(MARGIN_MM / step_mm))
+    where = bounding_box(np.isin(source, group.codes), int(MARGIN_MM / step_mm))
     if where is None:
         return
     part = source[where]
@@ -92,7 +100,7 @@ def _lay(
     for axis in range(3):
         moved = np.float32(place[axis]) + np.float32(group.shift_mm) * fields(FIELD_MM)[where]
         at[axis] += np.clip(moved, -MARGIN_MM, MARGIN_MM) / np.float32(step_mm)
-    for code in codes:
+    for code in group.codes:
         mask = part == code
         if not mask.any():
             continue
@@ -101,17 +109,6 @@ def _lay(
         found &= free[where]
         canvas.tissue[where][found] = code
         free[where][found] = False
-
-
-def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
-    """Around the voxels of a mask, None where it has none."""
-    out = []
-    for axis in range(3):
-        along = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
-        if not len(along):
-            return None
-        out.append(slice(max(int(along[0]) - margin, 0), int(along[-1]) + margin + 1))
-    return out[0], out[1], out[2]
 
 
 def _in_place(donor: BodyModel, canvas: Canvas, own: Codes) -> Codes:

@@ -15,6 +15,7 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.phantom import AtlasSpec, PhantomSpec, make_atlas_phantom, make_phantom
 from napari_multiphase.phantom.atlas_body import fingerprint
+from napari_multiphase.phantom.atlas_slide import DONOR_SHARE
 from napari_multiphase.training.sources import RawCase
 from napari_multiphase.volume import Phase
 
@@ -22,8 +23,6 @@ PHANTOM_VERSION = 1
 """Grows when the same spec gives other voxels."""
 ATLAS_VERSION = 6
 """The same, for phantoms of label maps."""
-DONOR_SHARE = 0.5
-"""Subjects whose organs slide and of whom some are another map's."""
 ATLASES = "MULTIPHASE_ATLASES"
 
 
