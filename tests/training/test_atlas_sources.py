@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,26 +46,6 @@ def test_maps_and_parametric_phantoms_are_mixed_by_their_shares(maps: Path) -> N
     assert all(spec.wide for spec in specs if isinstance(spec, AtlasSpec))
 
 
-def test_where_organs_slide_some_are_another_maps(maps: Path) -> None:
-    """The same subjects otherwise: what a comparison of both changes is sliding alone."""
-    still, sliding = (_run(200, parametric_share=0.25, slide=slide) for slide in (False, True))
-    before, after = ([s.spec for s in phantom_sources(run, run.data)] for run in (still, sliding))
-    assert [type(s) for s in before] == [type(s) for s in after]
-    both = [(b, a) for b, a in zip(before, after, strict=True) if isinstance(b, AtlasSpec)]
-    assert all(replace(a, slide=False, donor=None) == b and a.slide for b, a in both)
-    donors = [(a.atlas, a.donor[0]) for _, a in both if a.donor]
-    assert 0.35 < len(donors) / len(both) < 0.65 and all(own != other for own, other in donors)
-
-
-def test_a_donor_counts_in_the_name_of_a_case(maps: Path) -> None:
-    run = _run(60, parametric_share=0.0, slide=True)
-    first = next(s for s in phantom_sources(run, run.data) if s.spec.donor and s.spec.atlas.parent.name == "a")
-    before = first.fingerprint()
-    assert str(maps) not in json.dumps(before)
-    (maps / "b" / "map.nii.gz").write_bytes(b"another donor")
-    assert first.fingerprint() != before
-
-
 def test_a_case_keeps_its_name_in_the_cache_until_its_map_changes(maps: Path) -> None:
     run = _run(parametric_share=0.0)
     sources = phantom_sources(run, run.data)
@@ -100,7 +79,6 @@ STARTS = {
     "abdomen-large-five": "abdomen-next-five-s1",
     "abdomen-oral-five": "abdomen-large-five-s1",
     "abdomen": "abdomen-oral-five-s1",
-    "abdomen-sliding-five": "abdomen-s1",
     "abdomen-still-four": "abdomen-four-s1",
     "abdomen-next-four": "abdomen-still-four-s1",
     "abdomen-last-four": "abdomen-next-four-s1",

@@ -59,8 +59,6 @@ class PhantomConfig(Settings):
     textures of two scales, noise of 3-30 HU, several kernels, blur."""
     warp: float = Field(default=1.0, ge=0, le=1.5)
     """Strength of the random deformation of atlas phantoms."""
-    slide: bool = False
-    """Soft organs of atlas phantoms slide over each other, and some are those of another of the maps."""
     partly: tuple[PartlyLabelled, ...] = ()
     """Cases that are annotated in part; all others are annotated in full."""
 

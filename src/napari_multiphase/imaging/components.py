@@ -49,16 +49,15 @@ def large_components(mask: NDArray[Any], share: float, connectivity: Connectivit
     return out
 
 
-def bounding_box(mask: NDArray[Any], margin: int = 0) -> tuple[slice, slice, slice] | None:
-    """Where `mask` (D, H, W) is not 0, `margin` voxels wider, within the array; None where it is 0 everywhere."""
-    occupied = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    if not all(len(where) for where in occupied):
+def bounding_box(mask: NDArray[Any], margin: int = 0) -> tuple[slice, ...] | None:
+    """Where `mask` (of any axes) is not 0, `margin` voxels wider, within the array; None where it is 0 everywhere."""
+    if not mask.any():
         return None
-    z, y, x = (
-        slice(max(int(where[0]) - margin, 0), min(int(where[-1]) + 1 + margin, size))
-        for where, size in zip(occupied, mask.shape, strict=True)
-    )
-    return z, y, x
+    slices = []
+    for axis, size in enumerate(mask.shape):
+        where = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        slices.append(slice(max(int(where[0]) - margin, 0), min(int(where[-1]) + 1 + margin, size)))
+    return tuple(slices)
 
 
 def box_around(boxes: Sequence[tuple[slice, ...]], shape: tuple[int, ...]) -> tuple[slice, ...]:

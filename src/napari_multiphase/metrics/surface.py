@@ -14,6 +14,8 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_multiphase.imaging.components import bounding_box
+
 Mask = NDArray[np.bool_]
 
 
@@ -78,23 +80,13 @@ def surface_distances(
     p, g = prediction.astype(bool), reference.astype(bool)
     if unknown is not None:
         p, g = p & ~unknown.astype(bool), g & ~unknown.astype(bool)
-    if not (p.any() and g.any()):
-        return SurfaceDistances(np.empty(0), np.empty(0))
     box = bounding_box(p | g, margin=1)
+    if box is None or not (p.any() and g.any()):
+        return SurfaceDistances(np.empty(0), np.empty(0))
     hidden = None if unknown is None else unknown[box]
     surface_p, surface_g = surface(p[box], hidden), surface(g[box], hidden)
     spacing = tuple(float(s) for s in spacing_mm)
     return SurfaceDistances(_distances_mm(surface_p, surface_g, spacing), _distances_mm(surface_g, surface_p, spacing))
-
-
-def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
-    """Slices around the foreground, `margin` voxels wider, within the array. The mask must not be empty."""
-    slices = []
-    for axis, size in enumerate(mask.shape):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        where = np.flatnonzero(mask.any(axis=others))
-        slices.append(slice(max(int(where[0]) - margin, 0), min(int(where[-1]) + 1 + margin, size)))
-    return tuple(slices)
 
 
 def _distances_mm(at: Mask, to: Mask, spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:

@@ -101,11 +101,10 @@ def make_body(labels: Path, names: Path) -> BodyModel:
     z, y, x = (float(o - s) for o, s in zip(grid.origin_mm, shift, strict=True))
     grid = Grid(grid.shape, grid.spacing_mm, (z, y, x))
     codes, wall, skin = complete(codes, grid)
-    return BodyModel(grid, codes, depth_of(codes), wall, skin, _structures(codes))
+    return BodyModel(grid, codes, _depth(codes), wall, skin, _structures(codes))
 
 
-def depth_of(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(D, H, W) codes on a grid of `STEP_MM` -> half millimetres to the nearest border between two codes."""
+def _depth(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     border = np.zeros(codes.shape, bool)
     for axis in range(3):
         here = [slice(None)] * 3
@@ -126,4 +125,4 @@ def _structures(codes: NDArray[np.uint8]) -> frozenset[int]:
     return frozenset(found)
 
 
-__all__ = ["AIR", "BODY", "OTHERS", "BodyModel", "depth_of", "fingerprint", "load_body", "make_body"]
+__all__ = ["AIR", "BODY", "OTHERS", "BodyModel", "fingerprint", "load_body", "make_body"]

@@ -41,7 +41,6 @@ def make_atlas_phantom(spec: AtlasSpec) -> PhantomStudy:
     UserError : the map or its JSON cannot be used.
     """
     body = load_body(spec.atlas, spec.names, spec.cache)
-    donor = load_body(*spec.donor, spec.cache) if spec.donor else None
     subject = Subject(int(spec.seed), wide=spec.wide)
     rng = subject.rng("shape")
     warp = Warp.draw(rng, _organs(body), spec.warp)
@@ -51,7 +50,7 @@ def make_atlas_phantom(spec: AtlasSpec) -> PhantomStudy:
     points = lattice.points_mm
     at = {Phase.VENOUS: warp(points)}
     at[Phase.ARTERIAL] = warp(breathing.inverse(points)) if spec.motion_mm else at[Phase.VENOUS]
-    own, ids, images = paint_subject(body, _reached(body.grid, at), subject, spec, donor)
+    own, ids, images = paint_subject(body, _reached(body.grid, at), subject, spec)
 
     scanner = Scanner(grid, subject, spec)
     volumes, labels = {}, {}

@@ -15,7 +15,6 @@ from napari_multiphase.phantom.atlas_fluid import flood_belly, flood_chest
 from napari_multiphase.phantom.atlas_gaps import hollow_kidneys
 from napari_multiphase.phantom.atlas_hu import paint_hu
 from napari_multiphase.phantom.atlas_lesions import add_lesions
-from napari_multiphase.phantom.atlas_slide import slide_organs
 from napari_multiphase.phantom.atlas_spec import AtlasSpec
 from napari_multiphase.phantom.atlas_tissues import (
     AIR,
@@ -41,17 +40,16 @@ Where = tuple[slice, slice, slice]
 
 
 def paint_subject(
-    body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec, donor: BodyModel | None = None
+    body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec
 ) -> tuple[Grid, dict[Phase, NDArray[np.uint8]], dict[Phase, Array]]:
-    """The part `where` of the body, with some organs of the `donor`: its grid, labels (uint8) and HU (float32, no
-    noise) per phase."""
-    canvas = _canvas(body, where, subject, spec, donor)
+    """The part `where` of the body: its grid, labels (uint8) and HU (float32, no noise) per phase."""
+    canvas = _canvas(body, where, subject, spec)
     images = paint_hu(canvas, subject, spec)
     labels = add_lesions(canvas, images, subject, spec)
     return canvas.grid, dict.fromkeys(Phase, labels), images
 
 
-def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec, donor: BodyModel | None) -> Canvas:
+def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec) -> Canvas:
     grid = body.grid
     for axis, part in enumerate(where):
         grid = grid.part(axis, part.start, part.stop)
@@ -60,8 +58,6 @@ def _canvas(body: BodyModel, where: Where, subject: Subject, spec: AtlasSpec, do
     tissue = np.array(body.codes[where])
     depth = np.array(body.depth[where]).astype(np.float32) * np.float32(DEPTH_UNIT_MM)
     canvas = Canvas(grid, tissue, depth, np.empty(0, np.uint8), fields(14.0), fields(3.0), fields)
-    if spec.slide:
-        slide_organs(canvas, np.array(body.wall[where]), subject.rng("atlas_slide"), donor)
     _layers(canvas, np.array(body.wall[where]), np.array(body.skin[where]), subject, rng)
     lacks_gut = not set(GUT) <= body.structures
     _islands(canvas, np.array(body.wall[where]), lacks_gut, rng)

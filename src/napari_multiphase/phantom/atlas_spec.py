@@ -20,8 +20,6 @@ class AtlasSpec(PhantomSpec):
     wide : HU of every tissue and phase anywhere between unenhanced and bright, stronger textures, noise and blur: for
         training. Otherwise HU follow `kinetics`.
     warp : strength of the random shape; 1 is the full range, 0 the map as it is.
-    slide : whether soft organs may slide over each other (`atlas_slide`), so that they lie as in no person of a map.
-    donor : label map and names of the person of whom pancreas, stomach and duodenum are where organs slide.
     cache : folder where the map's body model is kept; the user's data folder by default.
     """
 
@@ -29,8 +27,6 @@ class AtlasSpec(PhantomSpec):
     names: Path = field(default=Path())
     wide: bool = False
     warp: float = 1.0
-    slide: bool = False
-    donor: tuple[Path, Path] | None = None
     cache: Path | None = None
 
     def __post_init__(self) -> None:

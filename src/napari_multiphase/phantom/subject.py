@@ -42,7 +42,6 @@ PURPOSES = (
     "atlas_scan",
     "atlas_fluid",
     "atlas_ascites",
-    "atlas_slide",
 )
 """Each has its own stream, so that a change to one structure leaves all others as they were. Append only."""
 

@@ -15,13 +15,12 @@ from napari_multiphase.errors import UserError
 from napari_multiphase.labels import STRUCTURES
 from napari_multiphase.phantom import AtlasSpec, PhantomSpec, make_atlas_phantom, make_phantom
 from napari_multiphase.phantom.atlas_body import fingerprint
-from napari_multiphase.phantom.atlas_slide import DONOR_SHARE
 from napari_multiphase.training.sources import RawCase
 from napari_multiphase.volume import Phase
 
 PHANTOM_VERSION = 1
 """Grows when the same spec gives other voxels."""
-ATLAS_VERSION = 6
+ATLAS_VERSION = 5
 """The same, for phantoms of label maps."""
 ATLASES = "MULTIPHASE_ATLASES"
 
@@ -73,9 +72,8 @@ class PhantomSource:
         spec = asdict(self.spec)
         if not isinstance(self.spec, AtlasSpec):
             return {"phantom": spec, "version": PHANTOM_VERSION}
-        spec = {key: value for key, value in spec.items() if key not in {"atlas", "names", "cache", "donor"}}
-        maps = [fingerprint(*files) for files in ((self.spec.atlas, self.spec.names), self.spec.donor) if files]
-        return {"phantom": spec, "maps": maps, "version": ATLAS_VERSION}
+        spec = {key: value for key, value in spec.items() if key not in {"atlas", "names", "cache"}}
+        return {"phantom": spec, "map": fingerprint(self.spec.atlas, self.spec.names), "version": ATLAS_VERSION}
 
     def read(self) -> RawCase:
         """Make it. Its true motion is not told: pairs are registered as a patient's would be."""
@@ -106,12 +104,9 @@ def _spec(run: RunConfig, data: PhantomConfig, number: int) -> PhantomSpec:
     shares = np.array([atlas.share for atlas in data.atlases])
     chosen = data.atlases[int(rng.choice(len(shares), p=shares / shares.sum()))]
     labels, names = atlas_files(chosen)
-    donors = [atlas for atlas in data.atlases if atlas is not chosen]
-    donor = None
-    if data.slide and donors and rng.random() < DONOR_SHARE:
-        donor = atlas_files(donors[int(rng.integers(len(donors)))])
+    motion, wide, warp = data.motion_mm, data.wide, data.warp
     return AtlasSpec(
-        **asdict(plain), atlas=labels, names=names, wide=data.wide, warp=data.warp, slide=data.slide, donor=donor
+        data.case_vox, run.spacing_mm, seed, pathology, motion, atlas=labels, names=names, wide=wide, warp=warp
     )
 
 
