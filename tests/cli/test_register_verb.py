@@ -152,7 +152,7 @@ def test_mistakes_are_said_in_one_sentence(
 def test_what_cannot_be_is_refused_in_a_sentence(sample: Path, registered: Path, tmp_path: Path) -> None:
     aligned = ("--through", registered, "--to", "venous", "--out", tmp_path / "o.nii.gz")
     for words, args in {
-        "does not run on mps": ("register", sample, "--out", tmp_path / "o", "--device", "mps"),
+        "'mps' is not one of 'auto', 'cpu', 'cuda'": ("register", sample, "--out", tmp_path / "o", "--device", "mps"),
         "leave one of them out": (
             "segment",
             sample,

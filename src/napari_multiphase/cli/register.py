@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_multiphase.cli.console import check_folder, in_process, say, say_json, table, verb
-from napari_multiphase.cli.segment import Device, Scan, StudyPath, To, inputs_of, say_findings
+from napari_multiphase.cli.segment import Scan, StudyPath, To, inputs_of, say_findings
 
 
 class Method(StrEnum):
@@ -19,6 +19,14 @@ class Method(StrEnum):
     RIGID = "rigid"
     MIND = "mind"
     DEMONS = "demons"
+
+
+class Where(StrEnum):
+    """A registration does not run on mps."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 Labels = Annotated[Path | None, typer.Option(help="Label map of this phase, to judge the registration by.")]
@@ -36,7 +44,7 @@ def register(
     ] = Method.MIND,
     arterial_labels: Labels = None,
     venous_labels: Labels = None,
-    device: Annotated[Device, typer.Option(help="Where a deformation is searched.")] = Device.AUTO,
+    device: Annotated[Where, typer.Option(help="Where a deformation is searched.")] = Where.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print registration.json.")] = False,
 ) -> None:
     """Align the two phases; write the transform, its inverse (ITK), the moved scan and a report."""
@@ -48,8 +56,6 @@ def register(
     inputs = inputs_of(study, arterial, venous)
     if (arterial_labels is None) != (venous_labels is None):
         raise UserError("labels of one phase alone compare with nothing: give --arterial-labels and --venous-labels")
-    if device is Device.MPS:
-        raise UserError("a registration does not run on mps: choose the device auto, cpu or cuda")
     options = RegisterOptions(method=str(method), fixed=Phase(str(fixed)), device=str(device))  # type: ignore[arg-type]
     check_folder(out)
     with in_process("reading", quiet=as_json) as context:
